@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Callable, Iterable, Iterator, Optional, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Callable, Optional, TypeVar
 
 Item = TypeVar("Item")
 
@@ -58,7 +59,7 @@ def draws_bar() -> bool:
 
 
 def progress(items: Iterable[Item], total: Optional[int] = None, label: str = "") -> Iterator[Item]:
-    """Pass ``items`` through and show how far the work is: a bar on a terminal, else plain lines."""
+    """Pass ``items`` through, showing a bar on a terminal and plain lines elsewhere."""
     if draws_bar():
         from tqdm import tqdm  # imported late: not every environment draws bars
 
