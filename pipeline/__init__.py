@@ -1,0 +1,1 @@
+"""The host side: what to run, where, and whether at all."""
