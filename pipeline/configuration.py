@@ -1,0 +1,144 @@
+"""The TOML files of ``configs/`` and ``docker/``, validated once into frozen objects.
+
+Unknown keys are refused and every message names the file and the key. Names in these files are
+literal: nothing is templated or inherited.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from pipeline.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
+
+# Inputs that no stage makes: the photos, the model's configuration, photos to detect on.
+GIVEN_INPUTS = ("data", "config", "images")
+
+Document = TypeVar("Document")
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One step: a script, the environment it runs in, what it reads and which options it takes."""
+
+    name: str = ""  # the table's name; filled in by load_stages
+    help: str
+    script: str
+    environment: str
+    inputs: tuple[str, ...] = ()  # names of stages or of GIVEN_INPUTS
+    after: tuple[str, ...] = ()  # stages that must have passed, but whose output is not read
+    options: tuple[str, ...] = ()  # names of Settings fields
+    ignores: dict[str, tuple[str, ...]] = {}  # per input: patterns of files that do not count
+    resumable: bool = False  # what an interrupted run left is handed to the next one
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a user chooses. ``configs/project.toml`` holds the values, the command line overrides."""
+
+    data: str
+    model: str
+    weights: str
+    steps: int
+    batch: int
+    seed: int
+    validation: str
+    override: str
+    score_threshold: float
+
+    def __post_init__(self) -> None:
+        """Refuse values that no stage could work with."""
+        for name in ("steps", "batch", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative")
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError("`score_threshold` must be between 0 and 1")
+        if self.validation != "auto":
+            try:
+                share = float(self.validation)
+            except ValueError:
+                raise ValueError("`validation` must be `auto` or a share such as 0.1") from None
+            if not 0 <= share < 1:
+                raise ValueError("`validation` must be at least 0 and below 1")
+
+
+class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Pretrained weights: from a package of the environment or from a URL with its checksum."""
+
+    models: tuple[str, ...]
+    origin: str
+    licence: str
+    package: str = ""
+    url: str = ""
+    sha256: str = ""
+    default: bool = False
+
+
+class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``docker/<name>/environment.toml``."""
+
+    description: str
+    python: str  # "3.11"
+    base: str = "base"  # the folder in docker/ that the image builds on
+    gpu: bool = False  # can use an NVIDIA GPU
+
+
+def load_toml(path: Path, into: type[Document]) -> Document:
+    """Read ``path`` as ``into``; raises InputError naming the file and the key."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=into)
+    except FileNotFoundError:
+        raise InputError(f"{path}: this file is missing") from None
+    except msgspec.DecodeError as error:  # ValidationError is one of these
+        raise InputError(f"{path}: {error}") from None
+
+
+@functools.cache
+def load_stages(path: Path = CONFIGS / "pipeline.toml") -> dict[str, Stage]:
+    """The stages by name, in an order in which each comes after all it needs."""
+
+    class File(msgspec.Struct, forbid_unknown_fields=True):
+        stages: dict[str, Stage]
+
+    stages: dict[str, Stage] = {}
+    for name, stage in load_toml(path, File).stages.items():
+        known = (*GIVEN_INPUTS, *stages)
+        for needed in (*stage.inputs, *stage.after):
+            if needed not in known:
+                raise InputError(
+                    f"{path}: stages.{name} needs '{needed}', which is neither a stage above it "
+                    f"nor one of {', '.join(GIVEN_INPUTS)}"
+                )
+        for option in stage.options:
+            if option not in Settings.__struct_fields__:
+                raise InputError(f"{path}: stages.{name}.options: there is no setting '{option}'")
+        for ignored in stage.ignores:
+            if ignored not in stage.inputs:
+                raise InputError(f"{path}: stages.{name}.ignores: '{ignored}' is not an input")
+        stages[name] = msgspec.structs.replace(stage, name=name)
+    return stages
+
+
+@functools.cache
+def load_settings(path: Path = CONFIGS / "project.toml") -> Settings:
+    """The project's own settings, before the command line."""
+    return load_toml(path, Settings)
+
+
+@functools.cache
+def load_weights(path: Path = CONFIGS / "weights.toml") -> dict[str, Weights]:
+    """The pretrained weights by name."""
+    weights = load_toml(path, dict[str, Weights])
+    for name, entry in weights.items():
+        if bool(entry.package) == bool(entry.url):
+            raise InputError(f"{path}: {name} must have either a package or a url")
+    return weights
+
+
+def models(root: Path = ROOT) -> list[str]:
+    """The names that ``--model`` takes."""
+    return sorted(path.stem for path in (root / "configs" / "models").glob("*.yaml"))

@@ -1,0 +1,37 @@
+"""The docker runner in the shape that every runner has: locate, realise, command_line, run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline import docker_engine, images
+from pipeline.configuration import ROOT
+from pipeline.environments import Environment
+from pipeline.execution import Execution, Output
+
+NAME = "docker"
+
+
+def unavailable() -> str | None:
+    """Why this runner cannot be used on this host, in one sentence, or None."""
+    return docker_engine.available()
+
+
+def locate(environment: Environment, digest: str) -> str:
+    """What would run the stage, without building it: the image's tag."""
+    return images.image_tag(environment.name, digest)
+
+
+def realise(environment: Environment, digest: str, say: Callable[[str], None]) -> str:
+    """The image's id, built if need be."""
+    return images.ensure_image(environment.name, digest, ROOT, say)
+
+
+def command_line(execution: Execution, realised: str) -> list[str]:
+    """The equivalent `docker run ...`."""
+    return docker_engine.describe(execution, realised)
+
+
+def run(execution: Execution, realised: str, output: Output) -> int:
+    """Run the stage in a container and hand on what it prints; returns its exit code."""
+    return docker_engine.run(execution, realised, output)

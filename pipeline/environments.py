@@ -1,0 +1,51 @@
+"""Environments: the folders of ``docker/``, and what makes two of them the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.configuration import ROOT, EnvironmentFile, load_toml
+from pipeline.content import ContentCache, digest
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A pinned toolchain: ``docker/<name>/`` with its Dockerfile and hash-locked requirements."""
+
+    name: str
+    folder: Path
+    file: EnvironmentFile
+
+    @property
+    def lock(self) -> Path:
+        """Every package of the environment by version and hash."""
+        return self.folder / "requirements.txt"
+
+
+def names(root: Path = ROOT) -> list[str]:
+    """All environments of the project."""
+    return sorted(path.parent.name for path in (root / "docker").glob("*/environment.toml"))
+
+
+def load(name: str, root: Path = ROOT) -> Environment:
+    """The environment called ``name``; InputError if there is none."""
+    folder = root / "docker" / name
+    if not (folder / "environment.toml").is_file():
+        raise InputError(
+            f"there is no environment '{name}'; docker/ has {', '.join(names(root)) or 'none'}"
+        )
+    return Environment(name, folder, load_toml(folder / "environment.toml", EnvironmentFile))
+
+
+def environment_digest(environment: Environment, cache: ContentCache) -> str:
+    """sha256 over the environment's folder and the one of the base it builds on.
+
+    It stands for the environment in every stage's key, whichever runner realises it.
+    """
+    files = cache.tree(environment.folder)
+    base = environment.folder.parent / environment.file.base
+    if environment.file.base and base.is_dir():
+        files |= {f"../{base.name}/{name}": value for name, value in cache.tree(base).items()}
+    return digest(files)

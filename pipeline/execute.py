@@ -1,0 +1,219 @@
+"""Runs the stages that are not current, each in its environment, and records what came of it."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import environments, records, screen, weights
+from pipeline.configuration import ROOT, Stage, load_stages
+from pipeline.content import ContentCache
+from pipeline.errors import HostError, InputError, StageFailed
+from pipeline.execution import Execution
+from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.plan import Planner, Step, existing_part, needed
+from pipeline.runners import Runner, choose
+
+# Settings of the caller's that change how fast or how talkative a stage is, not what it makes.
+_PASSED_ON = (
+    "OMP_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "DRYDOCK_DEBUG",
+)
+_KEY_FILE = ".key"
+
+
+@dataclass
+class Outcome:
+    """What a command did: the stages that ran and those that were current."""
+
+    ran: list[str] = field(default_factory=list)
+    current: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def content_cache() -> ContentCache:
+    """The project's cache of file hashes."""
+    return ContentCache(ARTIFACTS / ".cache" / "content.sqlite")
+
+
+def bring_up_to_date(
+    experiment: Experiment,
+    wanted: Iterable[str],
+    runner: str = "auto",
+    *,
+    gpu: str = "auto",
+    force: bool = False,
+    images: Path | None = None,
+) -> Outcome:
+    """Run what of ``wanted`` and their needs is not current.
+
+    Raises StageFailed, InputError or HostError; what earlier stages made stays, and so does the
+    previous output of the one that failed.
+    """
+    with experiment.locked():
+        experiment.remember()
+        cache = content_cache()
+        planner = Planner(experiment, cache, images)
+        outcome, started = Outcome(), time.monotonic()
+        chosen: tuple[Runner, str] | None = None
+        try:
+            for stage in needed(load_stages(), wanted):
+                _recover(experiment.output(stage.name))
+                step = planner.examine(stage, {})
+                if step.state == "current" and not force:
+                    outcome.current.append(stage.name)
+                    continue
+                if chosen is None:
+                    chosen = choose(runner)
+                    screen.say(f"runner: {chosen[0].NAME} ({chosen[1]})")
+                screen.say(f"{stage.name}: {'forced' if not step.reasons else step.reasons[0]}")
+                _run(step, experiment, planner, chosen[0], gpu)
+                planner.forget(step.output)
+                outcome.ran.append(stage.name)
+        finally:
+            cache.save()
+        outcome.seconds = time.monotonic() - started
+        return outcome
+
+
+def survey(experiment: Experiment, wanted: Iterable[str], images: Path | None = None) -> list[Step]:
+    """How each stage stands, without running anything."""
+    cache = content_cache()
+    planner = Planner(experiment, cache, images)
+    unmade: dict[str, str] = {}
+    steps = []
+    for stage in needed(load_stages(), wanted):
+        step = planner.examine(stage, unmade)
+        if step.reasons:
+            unmade[stage.name] = step.reasons[0]
+        steps.append(step)
+    cache.save()
+    return steps
+
+
+def command_line(step: Step, experiment: Experiment, runner: str, gpu: str) -> str:
+    """What would be run for ``step``, ready to be pasted."""
+    module, _ = choose(runner)
+    environment = environments.load(step.stage.environment)
+    realised = module.locate(
+        environment, environments.environment_digest(environment, content_cache())
+    )
+    return shlex.join(module.command_line(_execution(step, experiment, gpu), realised))
+
+
+def _execution(step: Step, experiment: Experiment, gpu: str) -> Execution:
+    reads = [existing_part(path) for path in step.paths.values()]
+    if weights_path := step.options.get("weights", ""):
+        path = Path(weights_path)
+        reads += [path.parent] if path.is_absolute() else []
+    settings = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return Execution(
+        environment=step.stage.environment,
+        argv=step.argv(step.partial),
+        root=ROOT,
+        reads=tuple(dict.fromkeys(reads)),
+        writes=(step.partial,),
+        settings={**settings, **screen.terminal_settings(), "PYTHONUNBUFFERED": "1"},
+        gpu=gpu if environments.load(step.stage.environment).file.gpu else "off",
+    )
+
+
+def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, gpu: str) -> None:
+    assert step.key is not None
+    stage = step.stage
+    if "weights" in stage.options:
+        weights.fetch(weights.choose(experiment.settings))
+    environment = environments.load(stage.environment)
+    realised = runner.realise(environment, step.key.environment, screen.say)
+    _prepare_partial(step)
+    execution = _execution(step, experiment, gpu)
+    output = screen.StageOutput(experiment.folder / "logs" / f"{stage.name}.log")
+    started, clock = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
+    try:
+        code = runner.run(execution, realised, output)
+    finally:
+        output.close()
+    seconds = time.monotonic() - clock
+    if code != 0:
+        _discard(step)
+        raise _failure(stage, code, output)
+    record = records.Record(
+        stage=stage.name,
+        experiment=experiment.name,
+        digest=records.key_digest(step.key),
+        key=step.key,
+        command=shlex.join(execution.argv),
+        runner=runner.NAME,
+        realised=realised,
+        revision=records.revision(ROOT),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        exit_code=code,
+        host=records.host(),
+        outputs=records.outputs(step.partial, planner.cache),
+    )
+    (step.partial / _KEY_FILE).unlink(missing_ok=True)
+    records.write(step.partial, record)
+    _put_in_place(step.partial, step.output)
+    screen.say(f"{stage.name}: done in {screen.duration(seconds)}")
+
+
+def _failure(stage: Stage, code: int, output: screen.StageOutput) -> Exception:
+    message = f"{stage.name}: {output.error()}"
+    if code == 2:
+        return InputError(message)
+    if os.strerror(errno.ENOSPC) in message:
+        return HostError(f"{message}\nThe disk is full: make room and run the same command again.")
+    if code == 130:
+        raise KeyboardInterrupt
+    return StageFailed(f"{message}\nThe stage ended with exit code {code}; its log: {output.log}")
+
+
+def _prepare_partial(step: Step) -> None:
+    """An empty folder to write to, or what an interrupted run of the very same stage left."""
+    assert step.key is not None
+    digest = records.key_digest(step.key)
+    marker = step.partial / _KEY_FILE
+    try:
+        resume = step.stage.resumable and marker.read_text() == digest
+    except OSError:
+        resume = False
+    if not resume and step.partial.exists():
+        shutil.rmtree(step.partial)
+    step.partial.mkdir(parents=True, exist_ok=True)
+    marker.write_text(digest)
+
+
+def _discard(step: Step) -> None:
+    if not step.stage.resumable:
+        shutil.rmtree(step.partial, ignore_errors=True)
+
+
+def _old(output: Path) -> Path:
+    return output.with_name(f".{output.name}.old")
+
+
+def _put_in_place(partial: Path, output: Path) -> None:
+    """Exchange the output for the new one; `_recover` mends what a power cut leaves in between."""
+    old = _old(output)
+    if output.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        output.rename(old)
+    partial.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(output: Path) -> None:
+    old = _old(output)
+    if old.exists() and not output.exists():
+        old.rename(output)

@@ -1,0 +1,104 @@
+"""An experiment: a name, the settings chosen for it, and the folder of its artifacts."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from pipeline.configuration import ROOT, Settings, load_settings, models
+from pipeline.errors import HostError, InputError
+
+ARTIFACTS = ROOT / "artifacts"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """``artifacts/<name>/`` and what to make there.
+
+    ``chosen`` is what the command line gave, now or earlier, over ``configs/project.toml``:
+    an experiment keeps its settings, so that ``inv status --name x`` needs no repetition.
+    """
+
+    name: str
+    folder: Path
+    settings: Settings
+    chosen: Mapping[str, object]
+
+    def output(self, stage: str) -> Path:
+        """The folder of a stage's artifacts."""
+        return self.folder / stage
+
+    @property
+    def data(self) -> Path:
+        """The dataset's folder, absolute."""
+        return ROOT / self.settings.data
+
+    def remember(self) -> None:
+        """Keep what was chosen for the next command."""
+        path = self.folder / "settings.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self.chosen)))
+        temporary.replace(path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the experiment: two commands would write over each other."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise HostError(
+                    f"the experiment '{self.name}' is in use by process {lock.read().strip()}: "
+                    "wait for it, or choose another with --name"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+def open_experiment(
+    name: str, given: Mapping[str, object], artifacts: Path = ARTIFACTS, reset: bool = False
+) -> Experiment:
+    """The experiment ``name`` with ``given`` settings over those it had.
+
+    ``reset`` forgets earlier choices. Raises InputError for a bad name or value.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"--name {name}: an experiment's name is letters, digits, '.', '_' and '-', at most 64"
+        )
+    folder = artifacts / name
+    remembered = {} if reset else _remembered(folder / "settings.json")
+    chosen = {**remembered, **given}
+    project = load_settings()
+    try:
+        settings = msgspec.convert({**msgspec.structs.asdict(project), **chosen}, Settings)
+    except msgspec.ValidationError as error:
+        raise InputError(f"settings of the experiment '{name}': {error}") from None
+    if settings.model not in models():
+        raise InputError(
+            f"there is no model '{settings.model}'; configs/models/ has {', '.join(models())}"
+        )
+    return Experiment(name, folder, settings, chosen)
+
+
+def _remembered(path: Path) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except FileNotFoundError:
+        return {}
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path}: {error}. Remove the file to start over.") from None

@@ -1,0 +1,132 @@
+"""An environment as a local virtualenv, made by uv from the same lock as the image.
+
+It lives in the user's cache under a hash of what went into it, so that all clones share it.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pipeline.environments import Environment
+from pipeline.errors import HostError
+
+# Where uv takes an index, a certificate or a proxy from, if pip was told of one.
+_PIP_TO_UV = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+}
+
+
+def cache_folder() -> Path:
+    """Where environments and downloads are kept: ``DRYDOCK_CACHE``, else the user's cache."""
+    if chosen := os.environ.get("DRYDOCK_CACHE"):
+        return Path(chosen).expanduser().resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
+
+
+def location(environment: Environment) -> Path:
+    """Where the virtualenv of this very lock is, or would be."""
+    content = environment.file.python.encode() + b"\n" + environment.lock.read_bytes()
+    name = f"{environment.name}-{hashlib.sha256(content).hexdigest()[:12]}"
+    return cache_folder() / "environments" / name
+
+
+def ensure(environment: Environment, say: Callable[[str], None]) -> Path:
+    """The virtualenv's folder, made first if need be.
+
+    It is built beside its final place and renamed when whole, so that an interrupted build is
+    never taken for an environment. Raises HostError when a Python or the network is missing.
+    """
+    folder = location(environment)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another clone may be making the same one
+        if folder.is_dir():
+            return folder
+        building = folder.with_suffix(".building")
+        shutil.rmtree(building, ignore_errors=True)
+        say(f"making the environment '{environment.name}' (first use; kept in {folder})")
+        try:
+            _build(environment, building)
+            building.rename(folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _build(environment: Environment, folder: Path) -> None:
+    python = environment.file.python
+    # Relocatable, because the folder is renamed when it is whole.
+    made = _uv(["venv", "--relocatable", "--python", python, str(folder)])
+    if made.returncode:
+        raise HostError(
+            f"the environment '{environment.name}' needs Python {python}, and making a virtualenv "
+            f"with it failed:\n{made.stderr.strip()}\n"
+            f"Install Python {python} (Debian and Ubuntu: apt install python{python}; anywhere: "
+            f"uv python install {python}), or use --runner docker."
+        )
+    arguments = ["pip", "sync", "--require-hashes", "--python", str(folder / "bin" / "python")]
+    synced = _uv([*arguments, str(environment.lock)], show=True)
+    if synced.returncode:
+        raise HostError(
+            f"the packages of the environment '{environment.name}' could not be installed: see "
+            "above. If the network or the disk failed, the same command goes on from uv's cache."
+        )
+
+
+def _uv(arguments: list[str], show: bool = False) -> subprocess.CompletedProcess[str]:
+    import uv  # imported late: a run with nothing to do does not need it
+
+    settings = {**os.environ, **uv_settings(_pip_configuration(), os.environ)}
+    return subprocess.run(
+        [uv.find_uv_bin(), *arguments],
+        env=settings,
+        stderr=None if show else subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+def uv_settings(pip: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """uv does not read pip's configuration: what pip was told, in uv's words.
+
+    ``pip`` is pip's own configuration (``index-url`` and so on, without section). What the user
+    has set for uv itself wins. Folders given as extra indexes are left out; uv refuses them.
+    """
+    settings = {}
+    for name, variable in _PIP_TO_UV.items():
+        value = pip.get(name, "")
+        if name == "extra-index-url":
+            value = " ".join(url for url in value.split() if url.startswith("http"))
+        if value and variable not in environment:
+            settings[variable] = value
+    return settings
+
+
+def _pip_configuration() -> dict[str, str]:
+    """pip's configuration as pip itself sees it, environment variables included."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found: dict[str, str] = {}
+    for line in listed.stdout.splitlines():
+        key, _, value = line.partition("=")
+        section, _, name = key.rpartition(".")
+        if section in ("global", ":env:", "install"):
+            found[name] = str(ast.literal_eval(value))  # pip prints Python literals
+    return found

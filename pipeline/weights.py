@@ -1,0 +1,50 @@
+"""Which pretrained weights a model starts from, and where on the host they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import download
+from pipeline.configuration import ROOT, Settings, load_weights
+from pipeline.errors import InputError
+from pipeline.virtualenvs import cache_folder
+
+
+def choose(settings: Settings) -> str:
+    """The name, path or ``random`` that ``--weights auto`` stands for; others as they are."""
+    if settings.weights != "auto":
+        return settings.weights
+    for name, entry in load_weights().items():
+        if entry.default and settings.model in entry.models:
+            return name
+    return "random"
+
+
+def local_file(weights: str) -> Path | None:
+    """Where weights that are not part of the environment lie, or would lie after `fetch`.
+
+    None for random weights and for those that a package of the environment carries.
+    Raises InputError for a name that is neither known nor a file.
+    """
+    if weights == "random":
+        return None
+    entry = load_weights().get(weights)
+    if entry is not None:
+        return _cached(entry.url) if entry.url else None
+    path = ROOT / Path(weights).expanduser()
+    if path.exists() or path.with_name(path.name + ".index").exists():
+        return path.resolve()
+    raise InputError(
+        f"--weights {weights}: neither a file nor one of auto, random, {', '.join(load_weights())}"
+    )
+
+
+def fetch(weights: str) -> None:
+    """Download weights that come from a URL, checked by their sha256; others are there already."""
+    entry = load_weights().get(weights)
+    if entry is not None and entry.url:
+        download.fetch_pinned(entry.url, _cached(entry.url).parent, entry.sha256 or None)
+
+
+def _cached(url: str) -> Path:
+    return cache_folder() / "weights" / url.rsplit("/", 1)[-1]
