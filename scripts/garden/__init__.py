@@ -1,0 +1,1 @@
+"""What trains with TensorFlow Model Garden: configuration, data, weights, models, evaluation."""
