@@ -316,6 +316,15 @@ def run(execution: Execution, image: str, output: Output) -> int:
                 container.remove(force=True)
 
 
+def image_id(tag: str) -> str | None:
+    """The id of a tagged image, None when the engine has none of that name."""
+    with _engine() as client:
+        try:
+            return str(client.images.get(tag).id)
+        except _docker().errors.ImageNotFound:
+            return None
+
+
 def _follow(client: Any, container: Any, execution: Execution, output: Output, memory: int) -> int:
     if execution.interactive and sys.stdin.isatty():
         connection = container.attach_socket(

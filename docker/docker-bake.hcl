@@ -1,0 +1,47 @@
+# The image matrix. By itself: docker buildx bake --file docker/docker-bake.hcl train
+# `inv` builds the same targets from it, one after the other, when a stage first needs them.
+
+# The day of the base image's Debian snapshot (2026-09-18, UTC): the date of every file.
+variable "SOURCE_DATE_EPOCH" { default = "1789689600" }
+# off: Debian packages of today, for hosts that do not reach the snapshot archive.
+variable "DRYDOCK_SNAPSHOT" { default = "on" }
+# Certificates to trust while building, for networks that inspect HTTPS; never part of an image.
+variable "DRYDOCK_CA" { default = "" }
+# A pip.conf whose index-url is used while building; never part of an image.
+variable "DRYDOCK_PIP_CONF" { default = "" }
+variable "TAG" { default = "dev" }
+
+group "default" { targets = ["train"] }
+
+target "_common" {
+  args = {
+    SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
+    DRYDOCK_SNAPSHOT  = DRYDOCK_SNAPSHOT
+  }
+  secret = concat(
+    DRYDOCK_CA == "" ? [] : ["id=ca,src=${DRYDOCK_CA}"],
+    DRYDOCK_PIP_CONF == "" ? [] : ["id=pip,src=${DRYDOCK_PIP_CONF}"],
+  )
+  attest = ["type=provenance,disabled=true"] # it holds the time of the build
+}
+
+target "base" {
+  inherits = ["_common"]
+  context  = "docker/base"
+  target   = "base"
+  tags     = ["drydock/base:${TAG}"]
+}
+
+target "builder" {
+  inherits = ["_common"]
+  context  = "docker/base"
+  target   = "builder"
+  tags     = ["drydock/builder:${TAG}"]
+}
+
+target "train" {
+  inherits = ["_common"]
+  context  = "docker/train"
+  contexts = { base = "target:base", builder = "target:builder" }
+  tags     = ["drydock/train:${TAG}"]
+}

@@ -1,0 +1,181 @@
+"""Builds an environment's image when a stage first needs it.
+
+What is built, from what and with which arguments stands in docker/docker-bake.hcl and nowhere
+else. The builder prints that file as JSON, and the targets are built from it one by one: unlike
+`bake` itself this works on every buildx that knows named contexts, can choose the network of each
+step, and gives each image a tag that says what is in it.
+
+Settings, all optional, as environment variables:
+
+DRYDOCK_CA              certificates to trust while building (default: the host's own)
+DRYDOCK_PIP_CONF        a pip.conf whose index-url is used while building
+DRYDOCK_SNAPSHOT        off: Debian packages of today instead of the base image's day
+DRYDOCK_BUILD_NETWORK   host: for engines without a bridge network
+DRYDOCK_BUILD_CONTEXTS  NAME=VALUE ..., put in place of what a Dockerfile names in FROM
+HTTP_PROXY, HTTPS_PROXY, NO_PROXY
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import docker_engine
+from pipeline.errors import DrydockError, HostError
+
+# The host's own trust store on Debian and Arch, Fedora, and Alpine: what a company has installed
+# there is trusted by builds too, without a setting.
+_TRUST_STORES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_LINES_OF_A_FAILURE = 20
+
+Say = Callable[[str], None]
+
+
+def image_tag(environment: str, digest: str) -> str:
+    return f"drydock/{environment}:{digest[:12]}"
+
+
+def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
+    """The id of the environment's image, which is built first where it is missing.
+
+    Raises HostError where the engine or its builder is missing, DrydockError with the end of the
+    builder's output where a build fails.
+    """
+    tag = image_tag(environment, digest)
+    if found := docker_engine.image_id(tag):
+        return found
+    environ = builder_environment(os.environ)
+    matrix = _matrix(environment, root, environ)
+    tags = {name: image_tag(name, digest) for name in build_order(environment, matrix)}
+    for name in tags:
+        say(f"building the image of {environment}" if name == environment else f"building {name}")
+        _build(build_command(name, matrix, tags, environ), root, environ, say)
+    found = docker_engine.image_id(tag)
+    if not found:
+        raise DrydockError(f"the builder reported success, but the engine has no image {tag}")
+    return found
+
+
+def builder_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for the builder: on the engine that runs the stages, with our settings."""
+    result = dict(environ)
+    result["DOCKER_HOST"] = docker_engine.endpoint()
+    # With DOCKER_HOST set, "default" is that engine's own builder, which sees its images; another
+    # one that somebody made the default would not.
+    result["BUILDX_BUILDER"] = "default"
+    result.pop("DOCKER_CONTEXT", None)
+    if not result.get("DRYDOCK_CA"):
+        result["DRYDOCK_CA"] = next(filter(os.path.exists, _TRUST_STORES), "")
+    return result
+
+
+def build_order(target: str, matrix: Mapping[str, Any]) -> list[str]:
+    """The targets that `target` is made from, and it last."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        for context in matrix[name].get("contexts", {}).values():
+            if context.startswith("target:"):
+                visit(context.removeprefix("target:"))
+        if name not in order:
+            order.append(name)
+
+    visit(target)
+    return order
+
+
+def build_command(
+    name: str, matrix: Mapping[str, Any], tags: Mapping[str, str], environ: Mapping[str, str]
+) -> list[str]:
+    """The command that builds one target of the matrix; `tags` names all images by target."""
+    target = matrix[name]
+    command = ["docker", "buildx", "build", "--load", "--progress=plain", f"--tag={tags[name]}"]
+    # It holds the time of the build, and makes an index of what should be one image.
+    command.append("--provenance=false")
+    if "target" in target:
+        command.append(f"--target={target['target']}")
+    for alias, context in target.get("contexts", {}).items():
+        made_here = tags.get(context.removeprefix("target:"))
+        source = f"docker-image://{made_here}" if made_here else context
+        command.append(f"--build-context={alias}={source}")
+    overrides = environ.get("DRYDOCK_BUILD_CONTEXTS", "").split()
+    command += [f"--build-context={override}" for override in overrides]
+    arguments = sorted(target.get("args", {}).items())
+    command += [f"--build-arg={argument}={value}" for argument, value in arguments]
+    # Without a value the builder takes it from its environment: a proxy's password is not shown.
+    command += [f"--build-arg={proxy}" for proxy in _PROXIES if environ.get(proxy)]
+    command += [f"--secret={secret}" for secret in target.get("secret", ())]
+    if network := environ.get("DRYDOCK_BUILD_NETWORK"):
+        command.append(f"--network={network}")
+    context = target["context"]
+    return [*command, f"--file={context}/{target.get('dockerfile', 'Dockerfile')}", context]
+
+
+def headline(line: str) -> str | None:
+    """What a line of the builder's output tells the user: the step that begins, or nothing."""
+    match = re.match(r"#\d+ \[(?:\S+ )?(\d+/\d+)\] (RUN|COPY|FROM) (.+)", line)
+    if not match or match[2] == "FROM":
+        return None
+    step = re.sub(r"--mount=\S+\s+", "", match[3])
+    return f"  step {match[1]}: {step[:70]}"
+
+
+def _matrix(environment: str, root: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    if not shutil.which("docker"):
+        raise HostError(
+            "building an image takes the `docker` command with its buildx plugin (packages"
+            " docker-ce-cli and docker-buildx-plugin, or docker-cli and docker-buildx); install"
+            " them or use --runner local"
+        )
+    command = ["docker", "buildx", "bake", "--file=docker/docker-bake.hcl", "--print", environment]
+    done = subprocess.run(
+        command, cwd=root, env=dict(environ), capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        matrix: dict[str, Any] = json.loads(done.stdout)["target"]
+        return matrix
+    if "is not a docker command" in done.stderr or "unknown flag: --file" in done.stderr:
+        raise HostError(
+            "the docker command here has no buildx plugin: install docker-buildx-plugin (Debian:"
+            " docker-buildx) or use --runner local"
+        )
+    raise DrydockError(f"docker/docker-bake.hcl: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _build(command: list[str], root: Path, environ: Mapping[str, str], say: Say) -> None:
+    last: collections.deque[str] = collections.deque(maxlen=_LINES_OF_A_FAILURE)
+    with subprocess.Popen(
+        command,
+        cwd=root,
+        env=dict(environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                last.append(line)
+                if text := headline(line):
+                    say(text)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        raise DrydockError(
+            f"a build failed; its last lines:\n{''.join(last)}It was: {shlex.join(command)}"
+        )
