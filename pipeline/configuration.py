@@ -38,7 +38,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a user chooses. ``configs/project.toml`` holds the values, the command line overrides."""
+    """What a user chooses: ``configs/project.toml``, and the command line over it."""
 
     data: str
     model: str
@@ -73,6 +73,8 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     origin: str
     licence: str
     package: str = ""
+    file: str = ""  # within the package
+    format: str = ""  # how the training script reads that file
     url: str = ""
     sha256: str = ""
     default: bool = False

@@ -39,8 +39,7 @@ class ContentCache:
         if path.is_file():
             return {path.name: self.file(path)}
         return {
-            name: self._hash(os.path.join(path, name), stat)
-            for name, stat in sorted(_walk(str(path), ""))
+            name: self._hash(f"{path}/{name}", stat) for name, stat in sorted(_walk(str(path), ""))
         }
 
     def save(self) -> None:

@@ -62,7 +62,8 @@ def run(execution: Execution, realised: str, output: Output) -> int:
             stdin=None if execution.interactive else subprocess.DEVNULL,
             stdout=None if execution.interactive else subprocess.PIPE,
             stderr=None if execution.interactive else subprocess.PIPE,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            # Nothing here runs threads before the fork, and the function only makes a system call.
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
         try:
             if not execution.interactive:

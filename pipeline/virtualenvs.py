@@ -77,7 +77,14 @@ def _build(environment: Environment, folder: Path) -> None:
             f"Install Python {python} (Debian and Ubuntu: apt install python{python}; anywhere: "
             f"uv python install {python}), or use --runner docker."
         )
-    arguments = ["pip", "sync", "--require-hashes", "--python", str(folder / "bin" / "python")]
+    arguments = [
+        "pip",
+        "sync",
+        "--require-hashes",
+        "--allow-empty-requirements",
+        "--python",
+        str(folder / "bin" / "python"),
+    ]
     synced = _uv([*arguments, str(environment.lock)], show=True)
     if synced.returncode:
         raise HostError(

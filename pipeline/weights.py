@@ -15,7 +15,10 @@ def choose(settings: Settings) -> str:
     if settings.weights != "auto":
         return settings.weights
     for name, entry in load_weights().items():
-        if entry.default and settings.model in entry.models:
+        if entry.default and any(
+            settings.model == model or settings.model.startswith(f"{model}_")
+            for model in entry.models
+        ):
             return name
     return "random"
 

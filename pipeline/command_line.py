@@ -1,0 +1,97 @@
+"""Between invoke and the pipeline: errors as messages and exit codes, options as settings."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.configuration import ROOT, Settings, load_stages
+from pipeline.errors import DrydockError, HostError, InputError, Interrupted
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted: ``--debug`` or ``DRYDOCK_DEBUG``."""
+    return "--debug" in sys.argv or bool(os.environ.get("DRYDOCK_DEBUG"))
+
+
+@contextlib.contextmanager
+def errors_told() -> Iterator[None]:
+    """Turn an expected failure into its message on stderr and its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end(Interrupted("interrupted; the same command goes on from what is done"))
+    except DrydockError as error:
+        _end(error)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _end(HostError(f"the disk is full ({error.filename}): make room and run it again"))
+
+
+def _end(error: DrydockError) -> None:
+    if debugging():
+        raise error
+    sys.stdout.flush()
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.exit(error.exit_code)
+
+
+def given(options: Mapping[str, object]) -> dict[str, object]:
+    """The settings among a command's options that were given, as numbers where they are numbers.
+
+    Invoke hands over text for an option without default. A dataset outside the repository is kept
+    as an absolute path, one inside relative to it.
+    """
+    chosen: dict[str, object] = {}
+    for name, kind in Settings.__annotations__.items():
+        value = options.get(name)
+        if value is None:
+            continue
+        chosen[name] = _number(name, str(value), kind) if kind in ("int", "float") else str(value)
+    for name in ("data", "weights"):
+        if name in chosen:
+            chosen[name] = _path(str(chosen[name]), keep=name == "weights")
+    return chosen
+
+
+def _number(name: str, text: str, kind: str) -> int | float:
+    try:
+        return int(text) if kind == "int" else float(text)
+    except ValueError:
+        raise InputError(f"--{name.replace('_', '-')} {text}: a number is wanted") from None
+
+
+def _path(text: str, keep: bool) -> str:
+    """A path as typed, made independent of the folder it was typed in.
+
+    With ``keep`` a text that is no path (the name of weights) stays as it is.
+    """
+    path = Path(text).expanduser()
+    if keep and not (path.exists() or path.parent != Path()):
+        return text
+    absolute = path.resolve()
+    return str(absolute.relative_to(ROOT)) if absolute.is_relative_to(ROOT) else str(absolute)
+
+
+def known_stage(name: str) -> str:
+    """``name`` if it is a stage."""
+    if name not in load_stages():
+        raise InputError(f"there is no stage '{name}'; it is one of {', '.join(load_stages())}")
+    return name
+
+
+def port_number(text: str) -> int:
+    """A TCP port that a user may open."""
+    if not text.isdigit() or not 1024 <= int(text) <= 65535:
+        raise InputError(f"--port {text}: a number from 1024 to 65535 is wanted")
+    return int(text)
+
+
+def after_dashes() -> list[str]:
+    """What stands behind ``--`` on the command line, each word as the shell gave it."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []

@@ -1,0 +1,112 @@
+"""The hash-locked requirements: `inv lock` refreshes them, `inv lock --check` proves them whole."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import uv
+
+from pipeline import environments, screen
+from pipeline.configuration import ROOT
+from pipeline.errors import HostError, InputError
+
+_PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==[^\s;\\]+")
+_FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)", re.MULTILINE)
+_URL = re.compile(r"https?://|--(?:extra-)?index-url|--find-links")
+
+
+def _folders(name: str | None) -> list[tuple[Path, str]]:
+    """The folders that hold a lock, and the Python each is for."""
+    if name:
+        environment = environments.load(name)
+        return [(environment.folder, environment.file.python)]
+    found = [(ROOT, "3.11")]
+    for known in environments.names():
+        environment = environments.load(known)
+        found.append((environment.folder, environment.file.python))
+    return [(folder, python) for folder, python in found if (folder / "requirements.in").exists()]
+
+
+def refresh(name: str | None) -> None:
+    """Resolve requirements.in anew, for one environment or for all and the host."""
+    for folder, python in _folders(name):
+        screen.say(f"locking {folder.relative_to(ROOT) / 'requirements.txt'}")
+        overrides = folder / "overrides.txt"
+        arguments = ["--override", overrides.name] if overrides.exists() else []
+        arguments += ["--universal"] if folder == ROOT else []
+        done = subprocess.run(
+            [
+                *(uv.find_uv_bin(), "pip", "compile", "--quiet", "--upgrade", "--generate-hashes"),
+                *("--no-emit-index-url", "--no-header", "--python-version", python, *arguments),
+                *("requirements.in", "--output-file", "requirements.txt"),
+            ],
+            cwd=folder,
+            check=False,
+        )
+        if done.returncode:
+            raise HostError(f"{folder / 'requirements.in'} could not be locked, see above")
+
+
+def check() -> None:
+    """Raise InputError listing every pin that is not one."""
+    problems = [problem for folder, _ in _folders(None) for problem in lock_problems(folder)]
+    for dockerfile in sorted((ROOT / "docker").glob("**/Dockerfile")):
+        problems += [
+            f"{dockerfile.relative_to(ROOT)}: {problem}"
+            for problem in image_problems(dockerfile.read_text())
+        ]
+    if problems:
+        raise InputError("these pins are not whole:\n  " + "\n  ".join(problems))
+    screen.say("all pins are whole")
+
+
+def lock_problems(folder: Path) -> Iterator[str]:
+    """What is wrong with a folder's requirements.txt against its requirements.in."""
+    lock = folder / "requirements.txt"
+    shown = lock.relative_to(ROOT) if lock.is_relative_to(ROOT) else lock
+    if not lock.exists():
+        yield f"{shown}: missing; make it with inv lock"
+        return
+    locked = {}
+    for entry in _entries(lock.read_text()):
+        pinned = _PINNED.match(entry)
+        if not pinned:
+            yield f"{shown}: '{entry.split()[0]}' is not pinned to one version"
+            continue
+        locked[_canonical(pinned[1])] = entry
+        if "--hash=sha256:" not in entry:
+            yield f"{shown}: {pinned[1]} has no hash"
+    if _URL.search(lock.read_text()):
+        yield f"{shown}: names an address; locks must not"
+    for entry in _entries((folder / "requirements.in").read_text()):
+        name = re.split(r"[\[=<>!~; ]", entry, maxsplit=1)[0]
+        exact = re.search(r"==([^\s;,]+)", entry)
+        if _canonical(name) not in locked:
+            yield f"{shown}: {name} of requirements.in is missing; run inv lock"
+        elif exact and f"=={exact[1]} " not in locked[_canonical(name)] + " ":
+            yield f"{shown}: {name} is not at {exact[1]} as requirements.in wants; run inv lock"
+
+
+def image_problems(dockerfile: str) -> Iterator[str]:
+    """FROM lines of a Dockerfile that float."""
+    stages = set(re.findall(r"\bAS\s+(\S+)", dockerfile))
+    for image in _FROM.findall(dockerfile):
+        if image in stages or image in ("scratch", "base"):
+            continue
+        if not re.search(r"@sha256:[0-9a-f]{64}$", image):
+            yield f"FROM {image} has no digest"
+
+
+def _entries(text: str) -> Iterator[str]:
+    """The requirements of a file, continuation lines joined, comments left out."""
+    for line in text.replace("\\\n", " ").splitlines():
+        entry = line.partition(" #")[0].strip()
+        if entry and not entry.startswith("#"):
+            yield entry
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,188 @@
+"""Tables and summaries of experiments: status, explanation, results, comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import records
+from pipeline.configuration import ROOT, load_settings
+from pipeline.errors import InputError
+from pipeline.execute import Outcome, command_line
+from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.plan import Step
+from pipeline.screen import duration, say, table
+
+
+def chosen(experiment: Experiment) -> None:
+    """Say where the experiment departs from configs/project.toml, so that nothing is hidden."""
+    project = msgspec.structs.asdict(load_settings())
+    differing = [
+        f"{name}={value}"
+        for name, value in sorted(experiment.chosen.items())
+        if project.get(name) != value
+    ]
+    if differing:
+        say(
+            f"experiment '{experiment.name}': {', '.join(differing)} "
+            "(as chosen for it; --reset returns to configs/project.toml)"
+        )
+
+
+def status(experiment: Experiment, steps: list[Step], as_json: bool) -> None:
+    """How each stage stands."""
+    if as_json:
+        say(json.dumps([_as_json(step) for step in steps], indent=2))
+        return
+    chosen(experiment)
+    table(
+        ("stage", "state", "why", "last run", "took"),
+        [
+            (
+                step.stage.name,
+                step.state,
+                _reasons(step.reasons),
+                step.record.started[:16].replace("T", " ") if step.record else "",
+                duration(step.record.seconds) if step.record else "",
+            )
+            for step in steps
+        ],
+    )
+
+
+def _reasons(reasons: tuple[str, ...]) -> str:
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return reasons[0] + more if reasons else ""
+
+
+def _as_json(step: Step) -> dict[str, Any]:
+    return {
+        "stage": step.stage.name,
+        "state": step.state,
+        "reasons": list(step.reasons),
+        "output": str(step.output),
+        "started": step.record.started if step.record else None,
+        "seconds": step.record.seconds if step.record else None,
+        "runner": step.record.runner if step.record else None,
+    }
+
+
+def explanation(step: Step) -> None:
+    """Why a stage is stale, or what its currency rests on."""
+    say(f"{step.stage.name} is {step.state}")
+    for reason in step.reasons:
+        say(f"  {reason}")
+    if step.record and not step.reasons:
+        say(
+            f"  key {step.record.digest[:12]}, made {step.record.started} by the "
+            f"{step.record.runner} runner from revision {step.record.revision[:12]}"
+        )
+        for name, entry in step.record.key.inputs.items():
+            say(f"  {name}: {len(entry.files)} files, {entry.digest[:12]}  {entry.path}")
+
+
+def dry_run(experiment: Experiment, steps: list[Step], runner: str, gpu: str) -> None:
+    """What would run and the exact command lines."""
+    for step in steps:
+        say(f"{step.stage.name}: {step.state}  {_reasons(step.reasons)}".rstrip())
+        if step.reasons:
+            say(f"  {command_line(step, experiment, runner, gpu)}")
+
+
+def results(experiment: Experiment, outcome: Outcome) -> None:
+    """The end of `inv train`: the scores and where things are."""
+    metrics = _metrics(experiment.folder)
+    if not outcome.ran:
+        say(f"all is current: {', '.join(outcome.current)} (--force runs them again)")
+    rows = [("all", _score(metrics["mAP"]), _score(metrics["AP50"]), _score(metrics["AP75"]), "")]
+    rows += [
+        (
+            name,
+            _score(entry["AP"]),
+            _score(entry["AP50"]),
+            _score(entry["AP75"]),
+            str(entry["boxes"]),
+        )
+        for name, entry in metrics["per_class"].items()
+    ]
+    say()
+    _plain_table(("class", "mAP", "AP50", "AP75", "boxes"), rows)
+    say()
+    say(f"measured on {metrics['images']} test photos")
+    if outcome.ran:
+        say(f"took {duration(outcome.seconds)}")
+    for title, stage in (
+        ("detector", "export"),
+        ("scores and pictures", "evaluate"),
+        ("training log", "train"),
+    ):
+        say(f"{title + ':':<21}{shown(experiment.output(stage))}")
+    say("next: ./inv detect --images FOLDER, ./inv tensorboard")
+
+
+def shown(path: Path) -> str:
+    """A path as the user would type it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A small table without the tenth of a second that rich takes: a run with nothing to do shows
+    one and should be over at once."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        cells = [text.rjust(width) for text, width in zip(row, widths, strict=True)]
+        say("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
+
+
+def _score(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    path = folder / "evaluate" / "metrics.json"
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{shown(path)} is missing: the experiment was not evaluated") from None
+
+
+def comparison(first: str, second: str, artifacts: Path = ARTIFACTS) -> None:
+    """Parameters and metrics of two experiments side by side; what differs is marked."""
+    sides = [_facts(artifacts / name) for name in (first, second)]
+    rows = [
+        (
+            "*" if sides[0].get(fact) != sides[1].get(fact) else "",
+            fact,
+            sides[0].get(fact, ""),
+            sides[1].get(fact, ""),
+        )
+        for fact in dict.fromkeys([*sides[0], *sides[1]])
+    ]
+    table(("", "", first, second), rows)
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    trained = records.read(folder / "train")
+    if trained is None:
+        names = sorted(path.parent.name for path in folder.parent.glob("*/train"))
+        raise InputError(
+            f"there is no trained experiment '{folder.name}'; "
+            f"artifacts/ has {', '.join(names) or 'none'}"
+        )
+    facts = {
+        "model": Path(trained.key.inputs["config"].path).stem,
+        "photos and boxes": trained.key.inputs["records"].digest[:12],
+        **trained.key.options,
+        "training took": duration(trained.seconds),
+        "runner": trained.runner,
+        "revision": trained.revision[:12],
+    }
+    if (folder / "evaluate" / "metrics.json").exists():
+        metrics = _metrics(folder)
+        facts |= {name: _score(metrics[name]) for name in ("mAP", "AP50", "AP75")}
+        facts |= {f"AP {name}": _score(v["AP"]) for name, v in metrics["per_class"].items()}
+    return facts

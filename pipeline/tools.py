@@ -1,0 +1,115 @@
+"""Programs that are not stages: TensorBoard, a shell, dataset tools, cleaning up."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import datasets, environments, report, screen
+from pipeline.configuration import ROOT
+from pipeline.errors import InputError, StageFailed
+from pipeline.execute import content_cache
+from pipeline.execution import Execution
+from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.runners import choose
+
+
+def run(execution: Execution, asked: str) -> int:
+    """Run any program in an environment; returns its exit code."""
+    runner, _ = choose(asked)
+    environment = environments.load(execution.environment)
+    cache = content_cache()
+    digest = environments.environment_digest(environment, cache)
+    cache.save()
+    realised = runner.realise(environment, digest, screen.say)
+    return runner.run(execution, realised, _straight_through)
+
+
+def _straight_through(stream: str, chunk: bytes) -> None:
+    target = sys.stdout if stream == "stdout" else sys.stderr
+    target.buffer.write(chunk)
+    target.flush()
+
+
+def shell(environment: str, command: Sequence[str], asked: str) -> int:
+    """An interactive shell in an environment, or one command; the repository is read-only there
+    but for artifacts/ (with the docker runner)."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    return run(
+        Execution(
+            environment=environment,
+            argv=tuple(command) or ("/bin/bash",),
+            root=ROOT,
+            writes=(ARTIFACTS,),
+            settings=screen.terminal_settings(),
+            interactive=sys.stdin.isatty() and sys.stdout.isatty(),
+        ),
+        asked,
+    )
+
+
+def tensorboard(experiment: Experiment, port: int, asked: str) -> None:
+    """Serve the event files of an experiment on loopback until Ctrl-C."""
+    if not experiment.folder.is_dir():
+        raise InputError(f"there is no experiment '{experiment.name}' in artifacts/")
+    runner, _ = choose(asked)
+    # A container listens on all its addresses; the port is published on loopback only.
+    address = "0.0.0.0" if runner.NAME == "docker" else "127.0.0.1"
+    screen.say(f"TensorBoard: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
+    code = run(
+        Execution(
+            environment="train",
+            argv=(
+                *("python", "-m", "tensorboard.main", "--logdir", str(experiment.folder)),
+                *("--host", address, "--port", str(port), "--reload_multifile", "true"),
+            ),
+            root=ROOT,
+            reads=(experiment.folder,),
+            ports=(port,),
+        ),
+        asked,
+    )
+    if code:
+        raise StageFailed(f"TensorBoard ended with exit code {code}, see above")
+
+
+def dataset_program(
+    environment: str, script: str, arguments: Sequence[str], writes: Sequence[Path], asked: str
+) -> None:
+    """Run one of the dataset's programs by name; `writes` are made if they do not exist."""
+    for folder in writes:
+        folder.mkdir(parents=True, exist_ok=True)
+    code = run(
+        Execution(
+            environment=environment,
+            argv=("python", f"scripts/{script}", *arguments),
+            root=ROOT,
+            writes=tuple(folder.absolute() for folder in writes),
+            settings=screen.terminal_settings(),
+        ),
+        asked,
+    )
+    if code == 2:
+        sys.exit(code)  # the program has said what is wrong with its input
+    if code:
+        raise StageFailed(f"{script} ended with exit code {code}, see above")
+
+
+def fetch(name: str, source: str | None) -> None:
+    """Bring a known dataset to data/<name>/ and say how to train on it."""
+    folder = ROOT / "data" / name
+    datasets.fetch_dataset(name, folder, Path(source).expanduser() if source else None)
+    screen.say(f"train on it: ./inv train --name {name} --data {report.shown(folder)}")
+
+
+def clean(name: str | None, everything: bool) -> None:
+    """Remove an experiment's artifacts, or all of them. Environments and photos stay."""
+    if not name and not everything:
+        raise InputError("say what to remove: --name EXPERIMENT or --everything")
+    folder = ARTIFACTS if everything else ARTIFACTS / Path(name or "").name
+    if not folder.is_dir():
+        raise InputError(f"{report.shown(folder)} does not exist")
+    shutil.rmtree(folder)
+    screen.say(f"removed {report.shown(folder)}")

@@ -1,0 +1,188 @@
+"""The commands: `./inv --list` shows them, `./inv --help COMMAND` explains one."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from invoke import Collection, task
+
+from pipeline import checks, locks, report, tools
+from pipeline.command_line import after_dashes, errors_told, given, known_stage, port_number
+from pipeline.configuration import ROOT
+from pipeline.execute import bring_up_to_date, survey
+from pipeline.experiment import open_experiment
+
+HELP = {
+    "name": "the experiment: a folder of its own in artifacts/",
+    "data": "folder with train/ and test/, photos and labelImg's xml inside (default: data/images)",
+    "model": "a file of configs/models/, without .yaml",
+    "weights": "auto, random, a name of configs/weights.toml, or a checkpoint",
+    "steps": "training steps; 0 chooses by the number of photos",
+    "batch": "photos a step; 0 chooses",
+    "seed": "for everything random",
+    "validation": "share of the train photos to choose the checkpoint on; auto chooses",
+    "override": "Model Garden settings over the model's file, e.g. 'trainer.train_steps=50'",
+    "runner": "auto, docker or local",
+    "gpu": "auto, on or off",
+    "force": "run also what is current",
+    "dry_run": "show what would run and the exact command lines, and stop",
+    "reset": "forget what earlier commands chose for this experiment",
+    "as_json": "for programs",
+    "images": "photos to detect on: a folder, a file or a quoted glob",
+    "score_threshold": "below it a detection is not shown",
+}
+
+
+def command(function: Callable[..., Any]) -> Any:
+    """An invoke task that ends with one clear message and a telling exit code."""
+
+    @functools.wraps(function)
+    def guarded(*arguments: Any, **options: Any) -> None:
+        with errors_told():
+            function(*arguments, **options)
+
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return task(guarded, help={name: HELP[name] for name in names if name in HELP})
+
+
+@command
+def train(  # noqa: PLR0917
+    _,
+    name="default",
+    data=None,
+    model=None,
+    weights=None,
+    steps=None,
+    batch=None,
+    seed=None,
+    validation=None,
+    override=None,
+    runner="auto",
+    gpu="auto",
+    force=False,
+    dry_run=False,
+    reset=False,
+):
+    """Photos with boxes in, a trained, evaluated and exported detector out.
+
+    Runs what is not current of check, records, train, export and evaluate. An interrupted
+    training goes on where it was.
+    """
+    experiment = open_experiment(name, given(locals()), reset=reset)
+    report.chosen(experiment)
+    if dry_run:
+        report.dry_run(experiment, survey(experiment, ["evaluate"]), runner, gpu)
+        return
+    outcome = bring_up_to_date(experiment, ["evaluate"], runner, gpu=gpu, force=force)
+    report.results(experiment, outcome)
+
+
+@command
+def check(_, name="default", data=None, runner="auto"):
+    """Find what is wrong with a dataset, and draw a contact sheet of its boxes."""
+    experiment = open_experiment(name, given(locals()))
+    bring_up_to_date(experiment, ["check"], runner, force=True)
+    print(f"contact sheet: {report.shown(experiment.output('check') / 'contact_sheet.jpg')}")
+
+
+@command
+def detect(_, images=None, name="default", score_threshold=None, runner="auto", gpu="auto"):
+    """Find objects on photos: pictures with boxes, and detections.json."""
+    experiment = open_experiment(name, given(locals()))
+    photos = Path(images).expanduser().absolute() if images else None
+    bring_up_to_date(experiment, ["detect"], runner, gpu=gpu, images=photos)
+    print(f"pictures and detections.json: {report.shown(experiment.output('detect'))}")
+
+
+@command
+def status(_, name="default", as_json=False):
+    """Show which stages of an experiment are current, and why the others are not."""
+    experiment = open_experiment(name, {})
+    report.status(experiment, survey(experiment, ["evaluate"]), as_json)
+
+
+@command
+def explain(_, stage, name="default"):
+    """Say which photo, parameter, script or environment made a stage stale."""
+    experiment = open_experiment(name, {})
+    report.explanation(survey(experiment, [known_stage(stage)])[-1])
+
+
+@command
+def compare(_, first, second):
+    """Parameters and metrics of two experiments, side by side."""
+    report.comparison(first, second)
+
+
+@command
+def tensorboard(_, name="default", port="6006", runner="auto"):
+    """Serve losses, mAP and pictures of an experiment on loopback until Ctrl-C."""
+    tools.tensorboard(open_experiment(name, {}), port_number(port), runner)
+
+
+@command
+def shell(_, environment, runner="auto"):
+    """Open a shell in an environment, or run one command: inv shell train -- python --version"""
+    sys.exit(tools.shell(environment, after_dashes(), runner))
+
+
+@command
+def clean(_, name=None, everything=False):
+    """Remove an experiment's artifacts (--name), or all of artifacts/ (--everything)."""
+    tools.clean(name, everything)
+
+
+@command
+def lint(_):
+    """Check style, types and the walls between the two sides."""
+    checks.lint()
+
+
+@command
+def test(_, quick=False):
+    """Set up what is needed and run the tests; --quick is the tier of seconds."""
+    checks.test(quick, after_dashes())
+
+
+@command
+def lock(_, environment=None, check=False):
+    """Refresh the hash-locked requirements, or prove that all pins are whole (--check)."""
+    if check:
+        locks.check()
+    else:
+        locks.refresh(environment)
+
+
+@command
+def fetch(_, dataset, from_=None):
+    """Download a dataset, every file checked by sha256: inv data.fetch fruits"""
+    tools.fetch(dataset, from_)
+
+
+@command
+def resize(_, runner="auto"):
+    """Resize photos: inv data.resize -- --raw-dir data/raw --save-dir data/images"""
+    tools.dataset_program("train", "resize_images.py", after_dashes(), [ROOT / "data"], runner)
+
+
+@command
+def split(_, runner="auto"):
+    """Split photos into train/ and test/: inv data.split -- --help"""
+    tools.dataset_program("train", "split_dataset.py", after_dashes(), [ROOT / "data"], runner)
+
+
+@command
+def render(_, runner="auto"):
+    """Render the sample photos (Blender): inv data.render -- --output data/rendered --seed 7"""
+    tools.dataset_program("render", "render_photos.py", after_dashes(), [ROOT / "data"], runner)
+
+
+namespace = Collection(
+    *(train, detect, status, explain, compare, check, tensorboard),
+    *(shell, clean, test, lint, lock),
+    Collection("data", fetch, resize, split, render),
+)

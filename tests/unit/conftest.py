@@ -1,0 +1,133 @@
+"""Unit tests run on the host side, with the repository as import root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Stand-ins for the real stages: seconds become milliseconds, the contract stays. Each copies what
+# it read, so that a change of an input shows in what the next one reads.
+STAGES = {
+    "check_dataset.py": """
+        for photo in sorted(Path(arguments["data"]).rglob("*.xml")):
+            if "broken" in photo.read_text():
+                print(f"error: {photo}: it is broken; repair it", file=sys.stderr)
+                sys.exit(2)
+        (output / "report.json").write_text("{}")
+    """,
+    "make_records.py": """
+        for split in ("train", "test"):
+            folder = Path(arguments["data"], split)
+            text = "".join(path.read_text() for path in sorted(folder.iterdir()))
+            (output / f"{split}.record").write_text(text)
+    """,
+    "train.py": """
+        done = output / "steps"
+        steps = int(done.read_text()) if done.exists() else 0
+        print("starting at", steps)
+        while steps < (int(arguments["steps"]) or 3):
+            steps += 1
+            done.write_text(str(steps))
+            print("step", steps, flush=True)
+            if os.environ.get("OMP_NUM_THREADS") == "77":  # the tests' way to slow it down
+                time.sleep(0.2)
+        (output / "model").write_text(Path(arguments["records"], "train.record").read_text())
+    """,
+    "export.py": """
+        (output / "detector.json").write_text(Path(arguments["train"], "model").read_text())
+    """,
+    "evaluate.py": """
+        row = {"AP": 0.5, "AP50": 1.0, "AP75": None, "boxes": 3}
+        metrics = {"mAP": 0.5, "AP50": 1.0, "AP75": 0.25, "per_class": {"nut": row}, "images": 2}
+        (output / "metrics.json").write_text(json.dumps(metrics))
+    """,
+    "detect.py": """
+        (output / "detections.json").write_text(arguments["images"])
+    """,
+}
+HEAD = """
+import json, os, sys, time
+from pathlib import Path
+import helper
+arguments = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+output = Path(arguments["output"])
+"""
+
+
+class Project:
+    """A small copy of the repository with stand-in stages, driven through its command line."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        self._cache = cache
+        folder.mkdir()
+        for name in ("tasks.py", "pipeline", "configs"):
+            source = REPOSITORY / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, folder / name)
+        environment = folder / "docker" / "train"
+        environment.mkdir(parents=True)
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        (environment / "environment.toml").write_text(
+            f'description = "stand-in"\npython = "{version}"\n'
+        )
+        (environment / "requirements.txt").write_text("")
+        (folder / "scripts").mkdir()
+        (folder / "scripts" / "helper.py").write_text("")
+        for name, body in STAGES.items():
+            lines = [line[8:] for line in body.strip("\n").split("\n")]
+            (folder / "scripts" / name).write_text(HEAD + "\n".join(lines) + "\n")
+        for split in ("train", "test"):
+            for number in range(3):
+                photo = folder / "data" / "images" / split / f"{number}"
+                photo.parent.mkdir(parents=True, exist_ok=True)
+                photo.with_suffix(".jpg").write_text(f"{split} photo {number}\n")
+                photo.with_suffix(".xml").write_text(f"{split} boxes {number}\n")
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return {**os.environ, "DRYDOCK_CACHE": str(self._cache), **settings}
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "invoke", *arguments]
+
+    def invoke(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*arguments),
+            cwd=self.folder,
+            env=self.environment(**settings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def train(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return self.invoke("train", "--runner", "local", *arguments, **settings)
+
+    def artifact(self, *parts: str) -> Path:
+        return self.folder.joinpath("artifacts", *parts)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's cache, shared as clones share it."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def project(tmp_path: Path, cache: Path) -> Project:
+    return Project(tmp_path / "project", cache)
+
+
+@pytest.fixture
+def trained(project: Project) -> Project:
+    done = project.train()
+    assert done.returncode == 0, done.stderr
+    return project

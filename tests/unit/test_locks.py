@@ -1,0 +1,47 @@
+"""`inv lock --check` tells whole pins from floating ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.locks import image_problems, lock_problems
+
+HASH = "--hash=sha256:" + "a" * 64
+DIGEST = "sha256:" + "b" * 64
+
+
+def problems(folder: Path, wanted: str, locked: str) -> list[str]:
+    (folder / "requirements.in").write_text(wanted)
+    (folder / "requirements.txt").write_text(locked)
+    return list(lock_problems(folder))
+
+
+def test_a_whole_lock_passes(tmp_path: Path) -> None:
+    assert problems(tmp_path, "Some_Thing==1.2  # why\n", f"some-thing==1.2 \\\n    {HASH}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "locked", "problem"),
+    [
+        ("thing", "thing==1.2\n", "has no hash"),
+        ("thing", f"thing>=1.2 \\\n    {HASH}\n", "is not pinned"),
+        ("thing\nother", f"thing==1.2 \\\n    {HASH}\n", "other of requirements.in is missing"),
+        ("thing==1.3", f"thing==1.2 \\\n    {HASH}\n", "is not at 1.3"),
+        ("thing", f"--index-url https://example.org\nthing==1 {HASH}\n", "names an address"),
+    ],
+)
+def test_a_floating_lock_is_named(tmp_path: Path, wanted: str, locked: str, problem: str) -> None:
+    assert any(problem in line for line in problems(tmp_path, wanted, locked))
+
+
+@pytest.mark.parametrize("image", ["debian:bookworm", "debian:bookworm@sha256:abc", "python"])
+def test_a_floating_image_is_named(image: str) -> None:
+    assert list(image_problems(f"FROM {image} AS build\nRUN true\n"))
+
+
+def test_pinned_images_and_own_stages_pass() -> None:
+    text = f"FROM debian:bookworm@{DIGEST} AS build\nFROM base AS rest\nFROM build\n"
+
+    assert list(image_problems(text)) == []

@@ -1,0 +1,286 @@
+"""What is run, what is skipped, and what an interruption leaves: seen from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+STAGES = ["check", "records", "train", "export", "evaluate"]
+
+
+def ran(project: Project, *arguments: str) -> list[str]:
+    """The stages that a further `train` runs."""
+    done = project.train(*arguments)
+    assert done.returncode == 0, done.stderr
+    return [name for name in STAGES if f"{name}: done in" in done.stdout]
+
+
+def test_all_stages_run_in_order_and_the_result_is_shown(project: Project) -> None:
+    done = project.train()
+
+    assert done.returncode == 0, done.stderr
+    places = [done.stdout.index(f"{name}: done in") for name in STAGES]
+    assert places == sorted(places)
+    assert "runner: local (asked for)" in done.stdout
+    assert [line.split() for line in done.stdout.splitlines() if line.startswith("nut")] == [
+        ["nut", "0.500", "1.000", "n/a", "3"]
+    ]
+
+
+def test_nothing_changed_nothing_runs(trained: Project) -> None:
+    done = trained.train()
+
+    assert done.returncode == 0
+    assert "all is current" in done.stdout
+    assert "done in" not in done.stdout
+
+
+def test_a_touched_file_with_the_same_content_changes_nothing(trained: Project) -> None:
+    for path in trained.folder.joinpath("data").rglob("*.*"):
+        os.utime(path)
+
+    assert ran(trained) == []
+
+
+def test_a_changed_training_annotation_reruns_what_depends_on_it(trained: Project) -> None:
+    trained.folder.joinpath("data/images/train/1.xml").write_text("other boxes\n")
+
+    explained = trained.invoke("explain", "records").stdout
+    assert "data: train/1.xml changed" in explained
+    assert ran(trained) == STAGES
+
+
+def test_a_changed_test_annotation_does_not_train_again(trained: Project) -> None:
+    trained.folder.joinpath("data/images/test/1.xml").write_text("other boxes\n")
+
+    assert ran(trained) == ["check", "records", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        ("scripts/export.py", ["export"]),
+        ("scripts/train.py", ["train"]),
+        ("scripts/helper.py", STAGES),
+        ("docker/train/requirements.txt", STAGES),
+    ],
+)
+def test_a_changed_script_or_environment_reruns_its_stages(
+    trained: Project, path: str, stages: list[str]
+) -> None:
+    # `train` makes the same model again, so that nothing after it has to run.
+    with trained.folder.joinpath(path).open("a") as file:
+        file.write("# changed\n")
+
+    assert ran(trained) == stages
+
+
+def test_an_option_reruns_its_stage_and_is_kept_for_the_experiment(trained: Project) -> None:
+    assert ran(trained, "--steps", "5") == ["train", "export"]
+    assert trained.artifact("default", "train", "steps").read_text() == "5"
+    assert ran(trained) == []
+    assert "steps=5" in trained.train("--dry-run").stdout
+    assert ran(trained, "--reset") == ["train", "export"]
+    assert trained.artifact("default", "train", "steps").read_text() == "3"
+
+
+def test_experiments_stand_side_by_side(trained: Project) -> None:
+    assert ran(trained, "--name", "longer", "--steps", "4") == STAGES
+
+    compared = trained.invoke("compare", "default", "longer").stdout
+    steps = next(line for line in compared.splitlines() if "steps" in line)
+    assert steps.split() == ["*", "steps", "0", "4"]
+    assert any(line.split() == ["mAP", "0.500", "0.500"] for line in compared.splitlines())
+
+
+def test_damaged_outputs_are_made_again(trained: Project) -> None:
+    trained.artifact("default", "export", "detector.json").write_text("damaged")
+
+    assert ran(trained) == ["export"]
+    assert trained.artifact("default", "export", "detector.json").read_text() != "damaged"
+
+
+def test_force_runs_all(trained: Project) -> None:
+    assert ran(trained, "--force") == STAGES
+
+
+def test_dry_run_shows_command_lines_and_writes_nothing(project: Project) -> None:
+    shown = project.train("--dry-run", "--steps", "9").stdout
+
+    assert "scripts/train.py" in shown
+    assert "--steps=9" in shown
+    assert not project.artifact("default").exists()
+
+
+def test_bad_input_is_one_message_and_exit_code_2(trained: Project) -> None:
+    before = trained.artifact("default", "check", "run.json").read_text()
+    trained.folder.joinpath("data/images/train/1.xml").write_text("broken\n")
+
+    done = trained.train()
+
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: check: ")
+    assert errors[0].endswith("train/1.xml: it is broken; repair it")
+    assert trained.artifact("default", "check", "run.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--data", "nowhere"], 2, "there is no such folder"),
+        (["--model", "yolo"], 2, "there is no model 'yolo'"),
+        (["--steps", "many"], 2, "--steps many: a number is wanted"),
+        (["--steps", "-1"], 2, "`steps` must not be negative"),
+        (["--name", "../x"], 2, "--name ../x"),
+        (["--weights", "magic"], 2, "--weights magic"),
+        (["--validation", "2"], 2, "`validation` must be"),
+    ],
+)
+def test_wrong_options_are_refused(
+    project: Project, arguments: list[str], code: int, message: str
+) -> None:
+    done = project.train(*arguments)
+
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_runner_is_refused_by_name(project: Project) -> None:
+    done = project.invoke("train", "--runner", "moon")
+
+    assert done.returncode == 2
+    assert "--runner moon: it is one of auto, docker, local" in done.stderr
+
+
+def test_an_unknown_key_is_refused_by_file_and_name(project: Project) -> None:
+    with project.folder.joinpath("configs/project.toml").open("a") as file:
+        file.write("stepz = 3\n")
+
+    done = project.train()
+
+    assert done.returncode == 2
+    assert "project.toml" in done.stderr
+    assert "stepz" in done.stderr
+
+
+def start_slowly(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """A `train` that is in the middle of its train stage."""
+    process = subprocess.Popen(
+        project.argv("train", "--runner", "local", "--steps", "50", *arguments),
+        cwd=project.folder,
+        env=project.environment(OMP_NUM_THREADS="77"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 3"):
+            return process
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_stopped_training_goes_on(project: Project, sent: signal.Signals, code: int) -> None:
+    process = start_slowly(project)
+    process.send_signal(sent)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+    assert not project.artifact("default", "train").exists()
+    reached = int(project.artifact("default", ".train.partial", "steps").read_text())
+    time.sleep(0.5)
+    now = int(project.artifact("default", ".train.partial", "steps").read_text())
+    assert now == reached, "the stage outlived the command"
+
+    done = project.train("--steps", "50")
+
+    assert done.returncode == 0, done.stderr
+    assert f"starting at {reached}" in done.stdout
+    assert project.artifact("default", "train", "steps").read_text() == "50"
+
+
+def test_what_was_interrupted_is_not_continued_with_other_options(project: Project) -> None:
+    process = start_slowly(project)
+    process.kill()
+    process.communicate()
+
+    assert "starting at 0" in project.train("--steps", "4").stdout
+
+
+def test_two_commands_do_not_share_an_experiment(project: Project) -> None:
+    process = start_slowly(project)
+    try:
+        done = project.train()
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert done.returncode == 3
+    assert f"in use by process {process.pid}" in done.stderr
+
+
+def test_a_power_cut_between_two_renames_is_mended(trained: Project) -> None:
+    output = trained.artifact("default", "export")
+    output.rename(output.with_name(".export.old"))
+
+    assert ran(trained) == []
+    assert output.is_dir()
+
+
+def test_status_tells_each_stage_for_people_and_programs(trained: Project) -> None:
+    trained.folder.joinpath("data/images/train/1.xml").write_text("other\n")
+
+    assert "data: train/1.xml changed" in trained.invoke("status").stdout
+    states = json.loads(trained.invoke("status", "--as-json").stdout)
+    assert [(entry["stage"], entry["state"]) for entry in states] == [
+        ("check", "stale"),
+        ("records", "stale"),
+        ("train", "stale"),
+        ("export", "stale"),
+        ("evaluate", "stale"),
+    ]
+
+
+def test_the_record_says_where_an_artifact_came_from(trained: Project) -> None:
+    record = json.loads(trained.artifact("default", "records", "run.json").read_text())
+
+    assert set(record["key"]["inputs"]["data"]["files"]) == {
+        f"{split}/{number}.{suffix}"
+        for split in ("train", "test")
+        for number in range(3)
+        for suffix in ("jpg", "xml")
+    }
+    assert set(record["key"]["code"]) == {"scripts/make_records.py", "scripts/helper.py"}
+    assert record["runner"] == "local"
+    assert record["exit_code"] == 0
+    assert set(record["outputs"]) == {"train.record", "test.record"}
+
+
+def test_detect_takes_photos_from_anywhere(trained: Project, tmp_path: Path) -> None:
+    photos = tmp_path / "holiday"
+    photos.mkdir()
+    (photos / "a.jpg").write_text("photo")
+
+    done = trained.invoke("detect", "--runner", "local", "--images", str(photos))
+
+    assert done.returncode == 0, done.stderr
+    written = trained.artifact("default", "detect", "detections.json").read_text()
+    assert written == str(photos)
+
+
+def test_clean_removes_one_experiment(trained: Project) -> None:
+    assert trained.invoke("clean").returncode == 2
+    assert trained.invoke("clean", "--name", "default").returncode == 0
+    assert not trained.artifact("default").exists()
