@@ -158,8 +158,9 @@ def _fill_in(experiment: Any, arguments: argparse.Namespace) -> None:
 
 def _backbone_blocks(experiment: Any) -> int:
     import tf_keras
-    from garden.task import count_blocks
     from official.vision.modeling.backbones import factory
+
+    from garden.task import count_blocks
 
     model = experiment.task.model
     backbone = factory.build_backbone(

@@ -53,7 +53,7 @@ def fit(
     num_scales: int,
     levels: range,
 ) -> Fit | None:
-    """Fit as many ratios as are given to boxes [n, 2] (height, width in input pixels).
+    """Fit at most as many ratios as are given to boxes [n, 2] (height, width in input pixels).
 
     The ratios are the centres of a one-dimensional k-means on the logarithm of width over height,
     started at evenly spaced quantiles, so the result depends on the boxes alone. None with fewer
@@ -76,7 +76,7 @@ def fit(
         if np.allclose(moved, centres):
             break
         centres = moved
-    ratios = [round(float(ratio), 3) for ratio in np.exp(np.sort(centres))]
+    ratios = sorted({round(float(ratio), 2) for ratio in np.exp(centres)})
     # Augmentation changes sizes anyway: the size is that which fits boxes of all magnifications.
     spread = np.concatenate([boxes * factor for factor in (0.6, 0.8, 1.0, 1.25, 1.6)])
     overlaps = [overlap(spread, shapes(size, ratios, num_scales, levels)) for size in _SIZES]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from console import InputError
 from official.vision.ops import preprocess_ops
 
+from console import InputError
 from garden.torch_file import read_tensors
 
 

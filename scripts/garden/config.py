@@ -11,11 +11,12 @@ import dataclasses
 from pathlib import Path
 
 import yaml
-from console import InputError
 from official.core import config_definitions as cfg
 from official.core import exp_factory
 from official.modeling import hyperparams
 from official.vision.configs import maskrcnn, retinanet
+
+from console import InputError
 
 RETINANET = "drydock_retinanet"
 FASTERRCNN = "drydock_fasterrcnn"

@@ -62,19 +62,19 @@ class Evaluator:
         """
         truth, found, drawn = [], [], []
         photos = inputs.evaluation(files, self._height, self._width)
-        for number, (image, boxes, classes) in enumerate(photos, start=1):
+        for number, example in enumerate(photos.as_numpy_iterator(), start=1):
+            image, boxes, classes = example
             output = self._detections(image)
-            boxes, classes = boxes.numpy(), classes.numpy()
             truth += [_annotation(number, *pair) for pair in zip(boxes, classes)]
             found += [
                 {**_annotation(number, box, label), "score": float(score)}
                 for box, label, score in zip(output.boxes, output.classes, output.scores)
             ]
             if number <= pictures:
-                drawn.append(self._draw(image.numpy(), output, boxes, classes))
+                drawn.append(self._draw(image, output, boxes, classes))
         return Evaluation(_coco_metrics(truth, found), np.array(drawn))
 
-    def _detections(self, image: tf.Tensor) -> _Found:
+    def _detections(self, image: np.ndarray) -> _Found:
         output = {name: value.numpy()[0] for name, value in self._detect(image).items()}
         valid = slice(int(output["num_detections"]))
         return _Found(

@@ -78,7 +78,7 @@ def training(
 
 
 def evaluation(files: list[str], height: int, width: int) -> tf.data.Dataset:
-    """Each photo once: uint8 [height, width, 3], its boxes [n, 4] in pixels of that, classes [n]."""
+    """Each photo once: uint8 [height, width, 3], boxes [n, 4] in its pixels, classes [n]."""
 
     def prepare(serialized: tf.Tensor):
         example = tf_example_decoder.TfExampleDecoder().decode(serialized)

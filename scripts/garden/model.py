@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 import yaml
-from console import InputError
 from official.core import base_task, exp_factory, task_factory
 
+from console import InputError
 from garden import config, task  # noqa: F401  (importing registers experiments and tasks)
 
 

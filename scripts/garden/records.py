@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
 from console import InputError
 
 # Enough to fit anchors and to estimate sizes; a large set need not be read through for that.

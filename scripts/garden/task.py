@@ -6,11 +6,11 @@ from typing import Any, Optional
 
 import tensorflow as tf
 import tf_keras
-from console import InputError
 from official.core import task_factory
 from official.vision.dataloaders import maskrcnn_input, retinanet_input
 from official.vision.tasks import maskrcnn, retinanet
 
+from console import InputError
 from garden import config, inputs
 
 _BLOCKS = ("InvertedBottleneckBlock", "BottleneckBlock", "ResidualBlock")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
 from console import InputError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -35,6 +36,7 @@ class _Tensor:
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
+    stride: tuple[int, ...]  # in elements
 
 
 class _Unpickler(pickle.Unpickler):
@@ -55,14 +57,16 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Tensor:
-    dense = []
-    step = 1
-    for size in reversed(shape):
-        dense.insert(0, step)
-        step *= size
-    if not isinstance(storage, _Storage) or tuple(stride) != tuple(dense):
-        raise pickle.UnpicklingError("a tensor in it is not stored densely")
-    return _Tensor(storage, int(offset), tuple(int(size) for size in shape))
+    if not isinstance(storage, _Storage):
+        raise pickle.UnpicklingError("a tensor in it has no storage")
+    tensor = _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
+    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride))
+    numbers = (tensor.offset, *tensor.shape, *tensor.stride)
+    if len(tensor.shape) != len(tensor.stride) or min(numbers) < 0:
+        raise pickle.UnpicklingError("a tensor in it has no sensible shape")
+    if tensor.offset + last >= storage.elements:
+        raise pickle.UnpicklingError("a tensor in it reaches beyond its storage")
+    return tensor
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -92,13 +96,17 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
         raise ValueError("it does not hold a dictionary of tensors")
     tensors = {name: value for name, value in entries.items() if isinstance(value, _Tensor)}
     dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in tensors.values()}
+    elements = {tensor.storage.key: tensor.storage.elements for tensor in tensors.values()}
     contents = {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
-        data = file.read(count * dtypes[key].itemsize)
-        contents[key] = np.frombuffer(data, dtypes[key], count)
-    arrays = {}
-    for name, tensor in tensors.items():
-        stop = tensor.offset + int(np.prod(tensor.shape, dtype=np.int64))
-        arrays[name] = contents[tensor.storage.key][tensor.offset : stop].reshape(tensor.shape)
-    return arrays
+        if count != elements[key]:
+            raise ValueError("a storage in it has another size than announced")
+        contents[key] = np.frombuffer(file.read(count * dtypes[key].itemsize), dtypes[key], count)
+    return {name: _array(contents[tensor.storage.key], tensor) for name, tensor in tensors.items()}
+
+
+def _array(content: np.ndarray, tensor: _Tensor) -> np.ndarray:
+    strides = tuple(step * content.itemsize for step in tensor.stride)
+    # _rebuild has made sure that this stays inside the storage.
+    return np.lib.stride_tricks.as_strided(content[tensor.offset :], tensor.shape, strides).copy()

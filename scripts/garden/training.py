@@ -11,10 +11,10 @@ import numpy as np
 import orbit
 import tensorflow as tf
 import tf_keras
-from atomic import atomic_write
 from official.core import base_trainer, train_lib
 from official.modeling import optimization
 
+from atomic import atomic_write
 from garden.evaluation import Evaluation, Evaluator
 from garden.model import build_task
 from garden.progress import Progress
@@ -52,35 +52,39 @@ class Training:
         if first:
             self._progress.say(f"train: goes on at step {first}")
         # Orbit prints every loop's numbers; they are in TensorBoard and in this log.
-        with (self._output / "train.log").open("a", encoding="utf-8") as log:
-            with contextlib.redirect_stdout(log), strategy.scope():
-                task = build_task(experiment)
-                model = task.build_model()
-                optimizer = task.create_optimizer(
-                    experiment.trainer.optimizer_config, experiment.runtime
-                )
-                self._trainer = base_trainer.Trainer(
-                    experiment, task, model, optimizer, train=True, evaluate=False
-                )
-                height, width = experiment.task.model.input_size[:2]
-                self._evaluator = Evaluator(model, height, width, self._classes)
-                self._writers = {
-                    split: tf.summary.create_file_writer(str(self._output / split))
-                    for split in ("validation", "test")
-                }
-                runner = train_lib.OrbitExperimentRunner(
-                    distribution_strategy=strategy,
-                    task=task,
-                    mode="train",
-                    params=experiment,
-                    model_dir=str(self._output),
-                    trainer=self._trainer,
-                    train_actions=[self._after_loop],
-                )
-                runner.run()
-                chosen_by = self._finish()
+        with (
+            (self._output / "train.log").open("a", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+            strategy.scope(),
+        ):
+            task = build_task(experiment)
+            model = task.build_model()
+            optimizer = task.create_optimizer(
+                experiment.trainer.optimizer_config, experiment.runtime
+            )
+            self._trainer = base_trainer.Trainer(
+                experiment, task, model, optimizer, train=True, evaluate=False
+            )
+            height, width = experiment.task.model.input_size[:2]
+            self._evaluator = Evaluator(model, height, width, self._classes)
+            self._writers = {
+                split: tf.summary.create_file_writer(str(self._output / split))
+                for split in ("validation", "test")
+            }
+            runner = train_lib.OrbitExperimentRunner(
+                distribution_strategy=strategy,
+                task=task,
+                mode="train",
+                params=experiment,
+                model_dir=str(self._output),
+                trainer=self._trainer,
+                train_actions=[self._after_loop],
+            )
+            runner.run()
+            chosen_by = self._finish()
         self._progress.close()
-        return self._selected / "weights", chosen_by
+        step = read_json(self._selected / "selected.json")["step"]
+        return self._selected / f"step-{step}", chosen_by
 
     def _after_loop(self, logs: dict[str, Any]) -> None:
         step = int(self._trainer.global_step.numpy())
@@ -121,9 +125,14 @@ class Training:
     def _save(self, about: dict[str, Any]) -> None:
         model = self._trainer.model
         items = getattr(model, "checkpoint_items", {})
-        tf.train.Checkpoint(model=model, **items).write(str(self._selected / "weights"))
+        prefix = self._selected / f"step-{about['step']}"
+        tf.train.Checkpoint(model=model, **items).write(str(prefix))
+        # Only now is it whole; a kill before this line leaves the earlier selection in force.
         with atomic_write(self._selected / "selected.json") as path:
             path.write_text(json.dumps(about), encoding="utf-8")
+        for other in self._selected.glob("step-*"):
+            if other.stem.split(".")[0] != prefix.name:
+                other.unlink()
 
     def _write(self, split: str, step: int, evaluation: Evaluation) -> None:
         with self._writers[split].as_default():

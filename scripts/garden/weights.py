@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import tarfile
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
-from console import InputError
+import tomllib
 from official.vision.modeling.backbones import factory
 
+from console import InputError
 from garden import backbone_weights
 
 # name -> (reader, mean, deviation of the pixels that the network was trained on)
@@ -64,13 +64,14 @@ def read_list(path: Path) -> dict[str, Weights]:
         raise InputError(f"cannot read the list of weights {path}: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not a TOML file: {error}") from error
-    entries = {}
-    for name, values in tables.items():
-        try:
-            entries[name] = Weights(name=name, **values)
-        except TypeError as error:
-            raise InputError(f"{path}, [{name}]: {error}") from error
-    return entries
+    return {name: _entry(path, name, values) for name, values in tables.items()}
+
+
+def _entry(path: Path, name: str, values: dict[str, Any]) -> Weights:
+    try:
+        return Weights(name=name, **values)
+    except TypeError as error:
+        raise InputError(f"{path}, [{name}]: {error}") from error
 
 
 def choose(wanted: str, model: str, offered: dict[str, Weights]) -> Weights | Path | None:
