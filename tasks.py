@@ -31,7 +31,7 @@ HELP = {
     "force": "run also what is current",
     "dry_run": "show what would run and the exact command lines, and stop",
     "reset": "forget what earlier commands chose for this experiment",
-    "as_json": "for programs",
+    "json": "for programs",
     "images": "photos to detect on: a folder, a file or a quoted glob",
     "score_threshold": "below it a detection is not shown",
 }
@@ -99,10 +99,10 @@ def detect(_, images=None, name="default", score_threshold=None, runner="auto", 
 
 
 @command
-def status(_, name="default", as_json=False):
+def status(_, name="default", json=False):
     """Show which stages of an experiment are current, and why the others are not."""
     experiment = open_experiment(name, {})
-    report.status(experiment, survey(experiment, ["evaluate"]), as_json)
+    report.status(experiment, survey(experiment, ["evaluate"]), json)
 
 
 @command

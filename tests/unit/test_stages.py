@@ -243,7 +243,7 @@ def test_status_tells_each_stage_for_people_and_programs(trained: Project) -> No
     trained.folder.joinpath("data/images/train/1.xml").write_text("other\n")
 
     assert "data: train/1.xml changed" in trained.invoke("status").stdout
-    states = json.loads(trained.invoke("status", "--as-json").stdout)
+    states = json.loads(trained.invoke("status", "--json").stdout)
     assert [(entry["stage"], entry["state"]) for entry in states] == [
         ("check", "stale"),
         ("records", "stale"),
