@@ -295,6 +295,9 @@ def run(execution: Execution, image: str, output: Output) -> int:
     Raises InputError for a path that does not exist, StageFailed when memory ran out, HostError
     for what the engine cannot do. Whatever happens, no container is left behind.
     """
+    for path in (execution.root, *execution.reads, *execution.writes):
+        if not path.exists():
+            raise InputError(f"{path} does not exist")
     execution = _with_link_targets(execution)
     with _engine() as client, _signals_raise():
         me = this_client()
@@ -388,10 +391,7 @@ def _decide(execution: Execution, info: Mapping[str, Any]) -> tuple[str | None, 
 
 
 def _with_link_targets(execution: Execution) -> Execution:
-    """Check that every path exists, and add what symbolic links among them point to."""
-    for path in (execution.root, *execution.reads, *execution.writes):
-        if not path.exists():
-            raise InputError(f"{path} does not exist")
+    """The same, with what symbolic links among its paths point to."""
     return dataclasses.replace(
         execution,
         reads=tuple(sorted({*execution.reads, *(path.resolve() for path in execution.reads)})),

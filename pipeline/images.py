@@ -24,7 +24,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +124,16 @@ def build_command(
     return [*command, f"--file={context}/{target.get('dockerfile', 'Dockerfile')}", context]
 
 
-def headline(line: str) -> str | None:
-    """What a line of the builder's output tells the user: the step that begins, or nothing."""
-    match = re.match(r"#\d+ \[(?:\S+ )?(\d+/\d+)\] (RUN|COPY|FROM) (.+)", line)
-    if not match or match[2] == "FROM":
-        return None
-    step = re.sub(r"--mount=\S+\s+", "", match[3])
-    return f"  step {match[1]}: {step[:70]}"
+def steps(lines: Iterable[str]) -> Iterator[str]:
+    """From the builder's output what tells the user something: each step that is really done."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        number, _, text = line.strip().partition(" ")
+        if match := re.match(r"\[(?:\S+ )?(\d+/\d+)\] (?:RUN|COPY) (.+)", text):
+            command = re.sub(r"--(?:mount|chmod|from)=\S+\s+", "", match[2])
+            begun[number] = f"  step {match[1]}: {' '.join(command.split())[:70]}"
+        elif (step := begun.pop(number, None)) and text != "CACHED":
+            yield step
 
 
 def _matrix(environment: str, root: Path, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -168,10 +171,8 @@ def _build(command: list[str], root: Path, environ: Mapping[str, str], say: Say)
     ) as process:
         assert process.stdout is not None
         try:
-            for line in process.stdout:
-                last.append(line)
-                if text := headline(line):
-                    say(text)
+            for step in steps(_remembered(process.stdout, last)):
+                say(step)
         except BaseException:
             process.terminate()
             raise
@@ -179,3 +180,9 @@ def _build(command: list[str], root: Path, environ: Mapping[str, str], say: Say)
         raise DrydockError(
             f"a build failed; its last lines:\n{''.join(last)}It was: {shlex.join(command)}"
         )
+
+
+def _remembered(lines: Iterable[str], last: collections.deque[str]) -> Iterator[str]:
+    for line in lines:
+        last.append(line)
+        yield line
