@@ -90,4 +90,7 @@ def _read(source: Source) -> Union[voc.Annotation, str]:
             f"{shown(source.xml)}: no photo lies beside it and it names none. "
             "Put the photo beside it, or remove it."
         )
-    return replace(annotation, filename=source.photo_name or annotation.filename)
+    name = source.photo_name or annotation.filename
+    if shown(name) != name:
+        return f"{shown(source.xml.parent / name)}: its name is not UTF-8. Rename photo and xml."
+    return replace(annotation, filename=name)

@@ -34,7 +34,7 @@ def signature(image: Image.Image) -> np.ndarray:
     """uint8 [16, 16], the grey thumbnail of an upright photo."""
     # The first, coarse step saves most of the time on large photos.
     small = image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    return np.asarray(small.convert("L"))
+    return np.array(small.convert("L"))
 
 
 def pairs(

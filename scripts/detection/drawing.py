@@ -64,7 +64,7 @@ def _draw_label(
     index: int,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """Text above the corner, or below it where there is no room above, never outside the picture."""
+    """Text above the corner, or below it where there is no room, never outside the picture."""
     left, top = corner
     text = text.replace("\n", " ").encode("utf-8", "replace").decode("utf-8")
     x0, y0, x1, y1 = canvas.textbbox((0, 0), text, font=font)
