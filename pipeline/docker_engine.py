@@ -429,13 +429,15 @@ def _engine() -> Iterator[Any]:
     """A connection to the engine; what goes wrong with it becomes a HostError."""
     if reason := available():
         raise HostError(f"{reason}; start one or use --runner local")
+    import requests
+
     docker = _docker()
     client = docker.DockerClient(base_url=endpoint())
     try:
         yield client
     except docker.errors.APIError as error:
         raise HostError(f"the engine refused: {error.explanation or error}") from error
-    except (docker.errors.DockerException, OSError) as error:
+    except (docker.errors.DockerException, requests.RequestException) as error:
         raise HostError(f"the engine went away: {error}") from error
     finally:
         client.close()
