@@ -15,6 +15,7 @@ from pipeline.command_line import after_dashes, errors_told, given, known_stage,
 from pipeline.configuration import ROOT
 from pipeline.execute import bring_up_to_date, survey
 from pipeline.experiment import open_experiment
+from pipeline.screen import shown
 
 HELP = {
     "name": "the experiment: a folder of its own in artifacts/",
@@ -86,7 +87,7 @@ def check(_, name="default", data=None, runner="auto"):
     """Find what is wrong with a dataset, and draw a contact sheet of its boxes."""
     experiment = open_experiment(name, given(locals()))
     bring_up_to_date(experiment, ["check"], runner, force=True)
-    print(f"contact sheet: {report.shown(experiment.output('check') / 'contact_sheet.jpg')}")
+    print(f"contact sheet: {shown(experiment.output('check') / 'contact_sheet.jpg')}")
 
 
 @command
@@ -95,7 +96,7 @@ def detect(_, images=None, name="default", score_threshold=None, runner="auto", 
     experiment = open_experiment(name, given(locals()))
     photos = Path(images).expanduser().absolute() if images else None
     bring_up_to_date(experiment, ["detect"], runner, gpu=gpu, images=photos)
-    print(f"pictures and detections.json: {report.shown(experiment.output('detect'))}")
+    print(f"pictures and detections.json: {shown(experiment.output('detect'))}")
 
 
 @command

@@ -29,7 +29,6 @@ _PASSED_ON = (
     "CUDA_VISIBLE_DEVICES",
     "DRYDOCK_DEBUG",
 )
-_KEY_FILE = ".key"
 
 
 @dataclass
@@ -137,7 +136,8 @@ def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, g
     realised = runner.realise(environment, step.key.environment, screen.say)
     _prepare_partial(step)
     execution = _execution(step, experiment, gpu)
-    output = screen.StageOutput(experiment.folder / "logs" / f"{stage.name}.log")
+    log = experiment.folder / "logs" / f"{stage.name}.log"
+    output = screen.StageOutput(log, {str(step.partial): screen.shown(step.output)})
     started, clock = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     try:
         code = runner.run(execution, realised, output)
@@ -162,9 +162,9 @@ def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, g
         host=records.host(),
         outputs=records.outputs(step.partial, planner.cache),
     )
-    (step.partial / _KEY_FILE).unlink(missing_ok=True)
     records.write(step.partial, record)
     _put_in_place(step.partial, step.output)
+    _marker(step).unlink(missing_ok=True)
     screen.say(f"{stage.name}: done in {screen.duration(seconds)}")
 
 
@@ -183,7 +183,7 @@ def _prepare_partial(step: Step) -> None:
     """An empty folder to write to, or what an interrupted run of the very same stage left."""
     assert step.key is not None
     digest = records.key_digest(step.key)
-    marker = step.partial / _KEY_FILE
+    marker = _marker(step)
     try:
         resume = step.stage.resumable and marker.read_text() == digest
     except OSError:
@@ -192,6 +192,11 @@ def _prepare_partial(step: Step) -> None:
         shutil.rmtree(step.partial)
     step.partial.mkdir(parents=True, exist_ok=True)
     marker.write_text(digest)
+
+
+def _marker(step: Step) -> Path:
+    """Says for which key the partial output is."""
+    return step.partial.with_suffix(".key")
 
 
 def _discard(step: Step) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from pipeline import records
-from pipeline.configuration import ROOT, load_settings
+from pipeline.configuration import load_settings
 from pipeline.errors import InputError
 from pipeline.execute import Outcome, command_line
 from pipeline.experiment import ARTIFACTS, Experiment
 from pipeline.plan import Step
-from pipeline.screen import duration, say, table
+from pipeline.screen import duration, say, shown, table
 
 
 def chosen(experiment: Experiment) -> None:
@@ -122,11 +122,6 @@ def results(experiment: Experiment, outcome: Outcome) -> None:
     ):
         say(f"{title + ':':<21}{shown(experiment.output(stage))}")
     say("next: ./inv detect --images FOLDER, ./inv tensorboard")
-
-
-def shown(path: Path) -> str:
-    """A path as the user would type it."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,9 +6,11 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
+
+from pipeline.configuration import ROOT
 
 _TAIL_LINES = 25
 
@@ -38,6 +40,11 @@ def _is_number(text: str) -> bool:
     return not text or text[0].isdigit() or text[0] in "-+." or text == "n/a"
 
 
+def shown(path: Path) -> str:
+    """A path as the user would type it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
 def duration(seconds: float) -> str:
     """``3.2 s``, ``4 min 05 s`` or ``2 h 10 min``."""
     if seconds < 60:
@@ -62,8 +69,10 @@ class StageOutput:
     when the stage fails.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, names: Mapping[str, str]) -> None:
+        """``names``: what the stage calls a path, and what the user shall read instead."""
         self.log = log
+        self._names = {before.encode(): after.encode() for before, after in names.items()}
         log.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = log.open("wb")
         self._pending = b""
@@ -71,6 +80,8 @@ class StageOutput:
 
     def __call__(self, stream: str, chunk: bytes) -> None:
         """Take what the stage printed on ``stream``."""
+        for before, after in self._names.items():
+            chunk = chunk.replace(before, after)
         if stream == "stdout":
             sys.stdout.buffer.write(chunk)
             sys.stdout.flush()

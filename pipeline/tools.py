@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import datasets, environments, report, screen
+from pipeline import datasets, environments, screen
 from pipeline.configuration import ROOT
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import content_cache
@@ -101,7 +101,7 @@ def fetch(name: str, source: str | None) -> None:
     """Bring a known dataset to data/<name>/ and say how to train on it."""
     folder = ROOT / "data" / name
     datasets.fetch_dataset(name, folder, Path(source).expanduser() if source else None)
-    screen.say(f"train on it: ./inv train --name {name} --data {report.shown(folder)}")
+    screen.say(f"train on it: ./inv train --name {name} --data {screen.shown(folder)}")
 
 
 def clean(name: str | None, everything: bool) -> None:
@@ -110,6 +110,6 @@ def clean(name: str | None, everything: bool) -> None:
         raise InputError("say what to remove: --name EXPERIMENT or --everything")
     folder = ARTIFACTS if everything else ARTIFACTS / Path(name or "").name
     if not folder.is_dir():
-        raise InputError(f"{report.shown(folder)} does not exist")
+        raise InputError(f"{screen.shown(folder)} does not exist")
     shutil.rmtree(folder)
-    screen.say(f"removed {report.shown(folder)}")
+    screen.say(f"removed {screen.shown(folder)}")

@@ -85,7 +85,9 @@ def _build(environment: Environment, folder: Path) -> None:
         "--python",
         str(folder / "bin" / "python"),
     ]
-    synced = _uv([*arguments, str(environment.lock)], show=True)
+    # uv draws its progress on a terminal; elsewhere it would only list every package.
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    synced = _uv([*arguments, *quiet, str(environment.lock)], show=True)
     if synced.returncode:
         raise HostError(
             f"the packages of the environment '{environment.name}' could not be installed: see "
