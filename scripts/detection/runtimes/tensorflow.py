@@ -1,0 +1,75 @@
+"""TensorFlow: the reference that every other runtime is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Union
+
+import numpy as np
+
+from console import InputError
+from detection.detections import Detections
+from detection.detector import TWO_STAGE, Detector, read_detector
+from detection.runtimes import RawHeads
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """A SavedModel with everything inside, resize and NMS included.
+
+    The only way to run two-stage detectors: they have no raw heads. ``model`` takes uint8
+    [1, height, width, 3] and returns the outputs described in docs/ARTIFACTS.md.
+    """
+
+    detector: Detector
+    model: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+    def detect(self, photo: np.ndarray) -> Detections:
+        """The objects in ``photo``, uint8 [height, width, 3], RGB, upright."""
+        found = self.model(photo[None])
+        count = int(found["num_detections"][0])
+        height, width = photo.shape[:2]
+        corners = found["detection_boxes"][0, :count][:, [1, 0, 3, 2]]
+        return Detections(
+            corners * np.array([width, height] * 2, np.float32),
+            found["detection_classes"][0, :count].astype(np.int32) - 1,
+            found["detection_scores"][0, :count],
+        )
+
+
+def load(folder: Path) -> Union[RawHeads, WholeModel]:
+    """The detector in ``folder``, an export. Loads in seconds; the first photo takes longer."""
+    detector = read_detector(folder)
+    if detector.kind == TWO_STAGE:
+        return whole_model(folder)
+    signature = _signature(Path(folder) / "raw_heads")
+
+    def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = signature(picture)
+        return outputs["scores"][0], outputs["boxes"][0]
+
+    return RawHeads(detector, network)
+
+
+def whole_model(folder: Path) -> WholeModel:
+    """The detector in ``folder`` through its ``saved_model``, whatever its kind."""
+    return WholeModel(read_detector(folder), _signature(Path(folder) / "saved_model"))
+
+
+def _signature(folder: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    if not (folder / "saved_model.pb").is_file():
+        raise InputError(f"{folder}: there is no SavedModel. Export the detector again.")
+    import tensorflow as tf  # seconds: only when something is really to be run
+
+    model = tf.saved_model.load(str(folder))
+    function = model.signatures["serving_default"]
+    (name,) = function.structured_input_signature[1]
+
+    def call(picture: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = function(**{name: tf.constant(picture)})
+        return {key: value.numpy() for key, value in outputs.items()}
+
+    # The function lives only as long as the object it came from.
+    call.model = model  # type: ignore[attr-defined]
+    return call

@@ -1,0 +1,345 @@
+"""Turn a finished training into files that detect without the training code.
+
+    python scripts/export.py --train artifacts/default/train --records artifacts/default/records \\
+        --output artifacts/default/export
+
+Writes saved_model/ (photo in, detections out), raw_heads/ (picture of fixed size in, scores and
+box codes of every anchor out: what devices get), frozen_inference_graph.pb (TensorFlow 1),
+anchors.npy, label_map.pbtxt and detector.json. docs/ARTIFACTS.md describes each of them. A
+two-stage detector (Faster R-CNN) has no anchors to decode outside the network and therefore no
+raw_heads/ and no anchors.npy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable
+
+import garden.quiet  # noqa: F401  # isort: skip  (before TensorFlow)
+import tensorflow as tf
+from official.vision.configs import retinanet
+from official.vision.ops import anchor, preprocess_ops
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from atomic import atomic_write
+from console import InputError, StageError, run, say
+from dataset import label_map
+from detection.decoding import LARGEST_LOG_SCALE
+from detection.detector import ONE_STAGE, TWO_STAGE, Detector, NetworkInput, write_detector
+from garden.model import load_detector
+
+Outputs = dict[str, tf.Tensor]
+
+_NAMES = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--train", type=Path, required=True, help="folder that train.py wrote")
+    parser.add_argument(
+        "--records", type=Path, required=True, help="folder that make_records.py wrote"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    arguments = parser.parse_args()
+    export(arguments.train, arguments.records, arguments.output)
+
+
+def export(train_dir: Path, records: Path, output: Path) -> None:
+    """Write the exported files into ``output``; detector.json comes last and marks it whole.
+
+    InputError when the folders do not hold a finished training and the records it was made from.
+    """
+    summary = _read_summary(train_dir)
+    labels = _label_map_of(records, summary["classes"])
+    experiment, model = load_detector(train_dir)
+    detector = describe(experiment, summary)
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "detector.json").unlink(missing_ok=True)
+    if detector.kind == ONE_STAGE:
+        raw_heads = raw_heads_function(model, detector)
+        _save(raw_heads, ("images", _picture_spec(detector)), model, output / "raw_heads")
+        find = one_stage_function(raw_heads, detector)
+    else:
+        say("two-stage detector: no raw_heads; devices other than TensorFlow take saved_model")
+        find = two_stage_function(model, experiment, detector)
+    photo = tf.TensorSpec([1, None, None, 3], tf.uint8)
+    _save(find, ("inputs", photo), model, output / "saved_model")
+    with atomic_write(output / "frozen_inference_graph.pb") as path:
+        path.write_bytes(frozen_graph(find, photo).SerializeToString())
+    with atomic_write(output / "label_map.pbtxt") as path:
+        shutil.copyfile(labels, path)
+    write_detector(output, detector)
+    say(f"exported {detector.name}: {', '.join(sorted(p.name for p in output.iterdir()))}")
+
+
+def describe(experiment: Any, summary: dict[str, Any]) -> Detector:
+    """The ``Detector`` of a Model Garden experiment; StageError where it cannot be exported."""
+    config = experiment.task.model
+    height, width = config.input_size[:2]
+    generator = config.detection_generator
+    if generator.soft_nms_sigma:
+        raise StageError("soft NMS (soft_nms_sigma) cannot be exported; set it to null")
+    stride = 2**config.max_level
+    if height % stride or width % stride:
+        raise StageError(
+            f"the input of {height}x{width} pixels is not a multiple of {stride}, the stride of "
+            f"level {config.max_level}; train with another input_size or a lower max_level"
+        )
+    one_stage = isinstance(config, retinanet.RetinaNet)
+    return Detector(
+        kind=ONE_STAGE if one_stage else TWO_STAGE,
+        name=str(summary.get("model") or experiment.task.name),
+        classes=tuple(summary["classes"]),
+        input=NetworkInput(
+            height=height,
+            width=width,
+            mean=tuple(round(v, 6) for v in preprocess_ops.MEAN_RGB),
+            std=tuple(round(v, 6) for v in preprocess_ops.STDDEV_RGB),
+        ),
+        score_threshold=generator.pre_nms_score_threshold,
+        iou_threshold=generator.nms_iou_threshold,
+        max_detections=generator.max_num_detections,
+        pre_nms_top_k=generator.pre_nms_top_k,
+        anchors=_flat(_anchors(config), 4).numpy() if one_stage else None,
+        box_coder_scale=(*(generator.box_coder_weights or [1.0] * 4),) if one_stage else None,
+    )
+
+
+def raw_heads_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], Outputs]:
+    """Picture, uint8 [1, H, W, 3] -> ``scores`` [1, N, C] after sigmoid, ``boxes`` [1, N, 4]."""
+
+    def raw_heads(images: tf.Tensor) -> Outputs:
+        features = model.backbone(_normalised(images, detector), training=False)
+        if model.decoder is not None:
+            features = model.decoder(features, training=False)
+        logits, codes, _ = model.head(features, training=False)
+        # Model Garden's class 0 is the background, which a sigmoid head does not need.
+        logits = _flat(logits, len(detector.classes) + 1)[:, 1:]
+        codes = _flat(codes, 4)
+        if len(codes) != len(detector.anchors):
+            raise StageError(f"{len(codes)} box codes for {len(detector.anchors)} anchors")
+        return {"scores": tf.sigmoid(logits)[None], "boxes": codes[None]}
+
+    return raw_heads
+
+
+def one_stage_function(
+    raw_heads: Callable[[tf.Tensor], Outputs], detector: Detector
+) -> Callable[[tf.Tensor], Outputs]:
+    """Photo, uint8 [1, h, w, 3] -> detections, as ``detection.decoding`` finds them."""
+
+    def find(photo: tf.Tensor) -> Outputs:
+        heads = raw_heads(_resized(photo, detector))
+        boxes = _decoded(heads["boxes"][0], detector)
+        return _class_wise_nms(boxes, heads["scores"][0], detector)
+
+    return find
+
+
+def two_stage_function(
+    model: Any, experiment: Any, detector: Detector
+) -> Callable[[tf.Tensor], Outputs]:
+    """Photo, uint8 [1, h, w, 3] -> detections by the model's own second stage and NMS."""
+    size = [detector.input.height, detector.input.width]
+    anchors = {k: v[None] for k, v in _anchors(experiment.task.model).items()}
+
+    def find(photo: tf.Tensor) -> Outputs:
+        images = _normalised(_resized(photo, detector), detector)
+        found = model.call(
+            images,
+            image_shape=tf.constant([size], tf.float32),
+            anchor_boxes=anchors,
+            training=False,
+        )
+        return {
+            "detection_boxes": tf.clip_by_value(
+                found["detection_boxes"] / tf.constant(size * 2, tf.float32), 0.0, 1.0
+            ),
+            "detection_scores": found["detection_scores"],
+            "detection_classes": tf.cast(found["detection_classes"], tf.float32),
+            "num_detections": tf.cast(found["num_detections"], tf.float32),
+        }
+
+    return find
+
+
+def frozen_graph(
+    find: Callable[[tf.Tensor], Outputs], photo: tf.TensorSpec
+) -> tf.compat.v1.GraphDef:
+    """``find`` as a TensorFlow 1 graph of constants with the Object Detection API's names."""
+
+    def named(image_tensor: tf.Tensor) -> list[tf.Tensor]:
+        outputs = find(image_tensor)
+        return [outputs[name] for name in _NAMES]
+
+    spec = tf.TensorSpec(photo.shape, photo.dtype, name="image_tensor")
+    frozen = convert_variables_to_constants_v2(
+        tf.function(named, input_signature=[spec]).get_concrete_function(),
+        aggressive_inlining=True,
+    )
+    graph = tf.Graph()
+    with graph.as_default():
+        outputs = tf.graph_util.import_graph_def(
+            frozen.graph.as_graph_def(),
+            return_elements=[tensor.name for tensor in frozen.outputs],
+            name="",
+        )
+        for name, tensor in zip(_NAMES, outputs):
+            tf.identity(tensor, name=name)
+    return graph.as_graph_def()
+
+
+def _resized(photo: tf.Tensor, detector: Detector) -> tf.Tensor:
+    """Pillow's bilinear resize of uint8 pictures: across, round, down, round."""
+    width = tf.image.resize(photo, [tf.shape(photo)[1], detector.input.width], antialias=True)
+    both = tf.image.resize(
+        tf.floor(width + 0.5), [detector.input.height, detector.input.width], antialias=True
+    )
+    return tf.cast(tf.clip_by_value(tf.floor(both + 0.5), 0.0, 255.0), tf.uint8)
+
+
+def _normalised(images: tf.Tensor, detector: Detector) -> tf.Tensor:
+    mean, std = (tf.constant(v, tf.float32) for v in (detector.input.mean, detector.input.std))
+    return (tf.cast(images, tf.float32) - mean) / std
+
+
+def _decoded(codes: tf.Tensor, detector: Detector) -> tf.Tensor:
+    """[N, 4] boxes normalised to 0..1; the same formula as ``detection.decoding.decode_boxes``."""
+    codes /= tf.constant(detector.box_coder_scale, tf.float32)
+    anchors = detector.anchors
+    sizes = tf.constant(anchors[:, 2:] - anchors[:, :2])
+    middles = tf.constant(anchors[:, :2]) + 0.5 * sizes
+    centres = codes[:, :2] * sizes + middles
+    decoded_sizes = tf.exp(tf.minimum(codes[:, 2:], LARGEST_LOG_SCALE)) * sizes
+    corners = centres - 0.5 * decoded_sizes
+    boxes = tf.concat([corners, corners + decoded_sizes], axis=1)
+    limits = tf.constant([detector.input.height, detector.input.width] * 2, tf.float32)
+    return tf.clip_by_value(boxes, 0.0, limits)
+
+
+def _class_wise_nms(boxes: tf.Tensor, scores: tf.Tensor, detector: Detector) -> Outputs:
+    """``boxes`` [N, 4] in pixels of the input and ``scores`` [N, C] -> detections, padded."""
+    limits = tf.constant([detector.input.height, detector.input.width] * 2, tf.float32)
+    scores = tf.where(scores > detector.score_threshold, scores, 0.0)  # NaN becomes 0 as well
+    candidates = min(detector.pre_nms_top_k, len(detector.anchors))
+    found = []
+    for index in range(len(detector.classes)):
+        best, rows = tf.math.top_k(scores[:, index], candidates)
+        near = tf.gather(boxes, rows)
+        best = tf.where(tf.reduce_all(near[:, 2:] > near[:, :2], axis=1), best, 0.0)
+        kept = tf.image.non_max_suppression(
+            near, best, detector.max_detections, detector.iou_threshold, detector.score_threshold
+        )
+        classes = tf.fill(tf.shape(kept), float(index + 1))
+        found.append((tf.gather(near, kept), tf.gather(best, kept), classes))
+    all_boxes, all_scores, all_classes = (tf.concat(parts, axis=0) for parts in zip(*found))
+    count = tf.minimum(tf.size(all_scores), detector.max_detections)
+    best, rows = tf.math.top_k(all_scores, count)
+    missing = detector.max_detections - count
+
+    def padded(values: tf.Tensor, filling: float) -> tf.Tensor:
+        paddings = [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)
+        full = tf.pad(values, paddings, constant_values=filling)
+        return tf.ensure_shape(full, [detector.max_detections, *values.shape[1:]])[None]
+
+    return {
+        "detection_boxes": padded(tf.gather(all_boxes, rows) / limits, 0.0),
+        "detection_scores": padded(best, 0.0),
+        # Empty slots are class 1, as from the Object Detection API, so that looking up their name
+        # does not fail.
+        "detection_classes": padded(tf.gather(all_classes, rows), 1.0),
+        "num_detections": tf.cast(count, tf.float32)[None],
+    }
+
+
+def _anchors(config: Any) -> dict[str, tf.Tensor]:
+    """Per level: [rows, columns, 4 * anchors per place] in pixels of the input."""
+    return anchor.build_anchor_generator(
+        min_level=config.min_level,
+        max_level=config.max_level,
+        num_scales=config.anchor.num_scales,
+        aspect_ratios=config.anchor.aspect_ratios,
+        anchor_size=config.anchor.anchor_size,
+    )(image_size=config.input_size[:2])
+
+
+def _flat(levels: dict[str, tf.Tensor], depth: int) -> tf.Tensor:
+    """[N, depth] from one [..., places * depth] tensor a level, finest level first."""
+    return tf.concat(
+        [tf.reshape(levels[level], [-1, depth]) for level in sorted(levels, key=int)], axis=0
+    )
+
+
+def _picture_spec(detector: Detector) -> tf.TensorSpec:
+    return tf.TensorSpec([1, detector.input.height, detector.input.width, 3], tf.uint8)
+
+
+def _save(
+    function: Callable[[tf.Tensor], Outputs],
+    argument: tuple[str, tf.TensorSpec],
+    model: Any,
+    folder: Path,
+) -> None:
+    name, spec = argument
+    signature = tf.function(function).get_concrete_function(
+        tf.TensorSpec(spec.shape, spec.dtype, name=name)
+    )
+    module = tf.Module()
+    # Only the variables: with the model itself, Keras would trace every layer once more.
+    module.weights = model.variables
+    with _whole_folder(folder) as temporary:
+        tf.saved_model.save(module, str(temporary), signatures={"serving_default": signature})
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of ``folder`` when all went well."""
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        made = temporary / folder.name
+        yield made
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.replace(folder)
+    finally:
+        shutil.rmtree(temporary)
+
+
+def _read_summary(train_dir: Path) -> dict[str, Any]:
+    path = train_dir / "train.json"
+    try:
+        summary = json.loads(path.read_text("utf-8"))
+        classes = summary["classes"]
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: there is no such file. Give the folder of a training that has finished."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error!r}). Train again.") from None
+    if not isinstance(classes, list) or not classes:
+        raise InputError(f"{path}: names no classes. Train again.")
+    return summary
+
+
+def _label_map_of(records: Path, classes: list[str]) -> Path:
+    path = records / "label_map.pbtxt"
+    ids = label_map.read(path)
+    if list(ids) != classes or list(ids.values()) != list(range(1, len(classes) + 1)):
+        raise InputError(
+            f"{path}: holds the classes {ids}, but the training knew {classes}. "
+            "Train again on these records, or give the records of that training."
+        )
+    return path
+
+
+if __name__ == "__main__":
+    run(main)
