@@ -24,7 +24,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".bmp", ".tif"
 # The largest phone cameras make 200 million pixels; more is a mistake or a decompression bomb.
 MAX_PIXELS = 210_000_000
 
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "HEIF", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # JPEG with phones' multi-picture files
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -105,14 +105,12 @@ def load_photo(path: Path) -> np.ndarray:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Pillow's image, not yet decoded; everything that goes wrong in the block is a PhotoError."""
-    if Path(path).suffix.lower() in (".heic", ".heif"):
-        _register_heif(path)
     # Pillow's own limit is lower than what phones make; ours is checked below, before decoding.
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF and the like: the decoding tells
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=_formats_for(path)) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise PhotoError(
@@ -145,7 +143,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _register_heif(path: Path) -> None:
+def _formats_for(path: Path) -> tuple[str, ...]:
+    """HEIC is known by its content: phones and converters also name it .jpg."""
+    with Path(path).open("rb") as file:
+        start = file.read(12)
+    if start[4:8] != b"ftyp":
+        return _FORMATS
     try:
         from pillow_heif import register_heif_opener  # not every environment reads HEIC
     except ImportError:
@@ -153,6 +156,7 @@ def _register_heif(path: Path) -> None:
             path, "HEIC needs the package pillow-heif, which is not installed", "Convert it to JPEG"
         ) from None
     register_heif_opener()
+    return ("HEIF",)
 
 
 def _orientation(image: Image.Image) -> int:
