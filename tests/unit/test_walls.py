@@ -1,0 +1,41 @@
+"""What goes onto devices stays readable for the oldest Python and free of heavy libraries."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SHARED = sorted([*SCRIPTS.glob("detection/**/*.py"), *SCRIPTS.glob("dataset/**/*.py")])
+OWN = {"detection", "dataset", "console", "atomic"}
+ALLOWED = {"numpy", "PIL", "lxml"}
+# A runtime is the one place that knows its vendor's library, and HEIC needs a decoder.
+EXCEPTIONS = {
+    "detection/runtimes/tensorflow.py": {"tensorflow"},
+    "detection/metrics.py": {"pycocotools"},
+    "dataset/image.py": {"pillow_heif"},
+}
+
+
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: str(path.relative_to(SCRIPTS)))
+def test_it_parses_on_python_3_9(path: Path) -> None:
+    ast.parse(path.read_bytes(), feature_version=(3, 9))
+
+
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: str(path.relative_to(SCRIPTS)))
+def test_it_imports_only_what_every_device_has(path: Path) -> None:
+    allowed = OWN | ALLOWED | EXCEPTIONS.get(str(path.relative_to(SCRIPTS)), set())
+
+    assert {name for name in imported(path) if name not in sys.stdlib_module_names} <= allowed
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
