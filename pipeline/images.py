@@ -129,8 +129,8 @@ def steps(lines: Iterable[str]) -> Iterator[str]:
     begun: dict[str, str] = {}
     for line in lines:
         number, _, text = line.strip().partition(" ")
-        if match := re.match(r"\[(?:\S+ )?(\d+/\d+)\] (?:RUN|COPY) (.+)", text):
-            command = re.sub(r"--(?:mount|chmod|from)=\S+\s+", "", match[2])
+        if match := re.match(r"\[(?:\S+ )?(\d+/\d+)\] RUN (.+)", text):
+            command = re.sub(r"--mount=\S+\s+", "", match[2])
             begun[number] = f"  step {match[1]}: {' '.join(command.split())[:70]}"
         elif (step := begun.pop(number, None)) and text != "CACHED":
             yield step
