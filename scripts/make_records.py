@@ -70,25 +70,26 @@ def main() -> None:
             path.unlink(missing_ok=True)
     classes: set[str] = set()
     for name, members in photos.items():
-        found = read_all(sources(members), args.workers)
-        table.write(args.output / f"{name}_labels.csv", noting(found, classes))
+        annotations = read_all(sources(members), args.workers)
+        table.write(args.output / f"{name}_labels.csv", noting(annotations, classes))
     if not classes:
         raise InputError(f"{shown(args.data)}: there is not one box. Draw some in labelImg.")
     ordered = label_map.classes_of(classes)
     label_map.write(args.output / "label_map.pbtxt", ordered)
     ids = label_map.read(args.output / "label_map.pbtxt")
 
-    made = {"classes": ordered, "splits": {}}
+    written_splits = {}
     for name in (name for name in SPLITS if name in photos):
         rows = table.read(args.output / f"{name}_labels.csv")
         output = args.output / f"{name}.record"
         written = records.write_split(output, photos[name], rows, ids, args.workers)
-        made["splits"][name] = vars(written)
+        written_splits[name] = vars(written)
         say(
             f"{name}: {written.photos} photos, {written.boxes} boxes"
             + (f", {written.negatives} photos without a box" if written.negatives else "")
         )
     say(f"classes: {in_short(ordered, 20)}")
+    made = {"classes": ordered, "splits": written_splits}
     with atomic_write(args.output / "records.json") as temporary:
         temporary.write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", "utf-8")
 

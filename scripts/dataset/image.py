@@ -37,7 +37,9 @@ class PhotoError(InputError):
         self.reason = reason
         self.remedy = remedy
 
-    def __reduce__(self):  # an exception with three arguments does not survive a process pool
+    def __reduce__(
+        self,
+    ) -> tuple:  # an exception with three arguments does not survive a process pool
         return (PhotoError, (self.path, self.reason, self.remedy))
 
 

@@ -103,7 +103,8 @@ def _local_mean(values: np.ndarray) -> np.ndarray:
     """The mean over 5x5 neighbours, edges repeated."""
     for axis in (0, 1):
         padded = np.pad(values, [(2, 2) if axis == a else (0, 0) for a in (0, 1)], mode="edge")
-        values = sum(np.take(padded, range(k, k + SIDE), axis=axis) for k in range(5)) / 5
+        shifted = [np.take(padded, range(k, k + SIDE), axis=axis) for k in range(5)]
+        values = np.mean(shifted, axis=0)
     return values
 
 

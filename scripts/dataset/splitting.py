@@ -23,7 +23,7 @@ class Group:
     classes: Counter[str]
 
 
-def grouped(classes_of_photo: Sequence[set[str]], leaders: Sequence[int]) -> list[Group]:
+def grouped(classes_of_photo: Sequence[set[str]], leaders: Iterable[int]) -> list[Group]:
     """Groups of the photos that have the same leader; photos are named by their index."""
     members: dict[int, list[int]] = {}
     for photo, leader in enumerate(leaders):

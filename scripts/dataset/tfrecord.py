@@ -47,9 +47,9 @@ def crc32c(data: bytes) -> int:
     """
     if len(data) < 4 * _LANES:
         state = 0xFFFFFFFF
-        table = _byte_table_as_list()
+        bytewise = _byte_table_as_list()
         for byte in data:
-            state = table[(state ^ byte) & 0xFF] ^ (state >> 8)
+            state = bytewise[(state ^ byte) & 0xFF] ^ (state >> 8)
         return state ^ 0xFFFFFFFF
     steps = -(-len(data) // _LANES)
     # Zeros in front leave a state of zero as it is. The initial value of all ones is the same as
@@ -113,9 +113,11 @@ def _feature(values: Feature) -> bytes:
         return b""  # no kind at all: readers take it as empty, whatever kind they expect
     if isinstance(values, np.ndarray):
         return _field(2, _field(1, np.asarray(values, "<f4").tobytes()))
-    if isinstance(values[0], bytes):
-        return _field(1, b"".join(_field(1, value) for value in values))
-    return _field(3, _field(1, b"".join(_varint(value) for value in values)))
+    texts = [value for value in values if isinstance(value, bytes)]
+    if texts:
+        return _field(1, b"".join(_field(1, text) for text in texts))
+    numbers = (_varint(value) for value in values if isinstance(value, int))
+    return _field(3, _field(1, b"".join(numbers)))
 
 
 def _field(number: int, content: bytes) -> bytes:
