@@ -12,7 +12,6 @@ from invoke import Collection, task
 
 from pipeline import checks, locks, report, tools
 from pipeline.command_line import after_dashes, errors_told, given, known_stage, port_number
-from pipeline.configuration import ROOT
 from pipeline.execute import bring_up_to_date, survey
 from pipeline.experiment import open_experiment
 from pipeline.screen import shown
@@ -35,6 +34,10 @@ HELP = {
     "json": "for programs",
     "images": "photos to detect on: a folder, a file or a quoted glob",
     "score_threshold": "below it a detection is not shown",
+    "raw_dir": "the photos as taken",
+    "save_dir": "where the resized ones go",
+    "output": "folder to write to",
+    "from_": "a folder that has the files already, for hosts without network",
 }
 
 
@@ -165,21 +168,24 @@ def fetch(_, dataset, from_=None):
 
 
 @command
-def resize(_, runner="auto"):
-    """Resize photos: inv data.resize -- --raw-dir data/raw --save-dir data/images"""
-    tools.dataset_program("train", "resize_images.py", after_dashes(), [ROOT / "data"], runner)
+def resize(_, raw_dir="data/raw", save_dir="data/images", runner="auto"):
+    """Bring photos to one size, upright; further flags after --, see: inv data.resize -- --help"""
+    folders = {"raw-dir": (raw_dir, "read"), "save-dir": (save_dir, "write")}
+    tools.dataset_program("train", "resize_images.py", folders, after_dashes(), runner)
 
 
 @command
-def split(_, runner="auto"):
-    """Split photos into train/ and test/: inv data.split -- --help"""
-    tools.dataset_program("train", "split_dataset.py", after_dashes(), [ROOT / "data"], runner)
+def split(_, images="data/images", runner="auto"):
+    """Split photos into train/ and test/; further flags after --, see: inv data.split -- --help"""
+    folders = {"images": (images, "write")}
+    tools.dataset_program("train", "split_dataset.py", folders, after_dashes(), runner)
 
 
 @command
-def render(_, runner="auto"):
-    """Render the sample photos (Blender): inv data.render -- --output data/rendered --seed 7"""
-    tools.dataset_program("render", "render_photos.py", after_dashes(), [ROOT / "data"], runner)
+def render(_, output="data/rendered", runner="auto"):
+    """Render photos of bolts, nuts and washers with exact boxes, as the sample photos were."""
+    folders = {"output": (output, "write")}
+    tools.dataset_program("render", "render_photos.py", folders, after_dashes(), runner)
 
 
 namespace = Collection(

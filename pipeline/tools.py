@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import datasets, environments, screen
@@ -76,23 +76,40 @@ def tensorboard(experiment: Experiment, port: int, asked: str) -> None:
 
 
 def dataset_program(
-    environment: str, script: str, arguments: Sequence[str], writes: Sequence[Path], asked: str
+    environment: str,
+    script: str,
+    folders: Mapping[str, tuple[str, str]],
+    further: Sequence[str],
+    asked: str,
 ) -> None:
-    """Run one of the dataset's programs by name; `writes` are made if they do not exist."""
+    """Run one of the dataset's programs on ``folders``: flag -> (path, "read" or "write").
+
+    Folders to write to are made if they do not exist. Exits as the program did when it refused
+    its input: it has said why.
+    """
+    paths = {
+        flag: (Path(path).expanduser().absolute(), use) for flag, (path, use) in folders.items()
+    }
+    writes = tuple(path for path, use in paths.values() if use == "write")
     for folder in writes:
         folder.mkdir(parents=True, exist_ok=True)
     code = run(
         Execution(
             environment=environment,
-            argv=("python", f"scripts/{script}", *arguments),
+            argv=(
+                *("python", f"scripts/{script}"),
+                *(f"--{flag}={path}" for flag, (path, _) in paths.items()),
+                *further,
+            ),
             root=ROOT,
-            writes=tuple(folder.absolute() for folder in writes),
+            reads=tuple(path for path, use in paths.values() if use == "read"),
+            writes=writes,
             settings=screen.terminal_settings(),
         ),
         asked,
     )
     if code == 2:
-        sys.exit(code)  # the program has said what is wrong with its input
+        sys.exit(code)
     if code:
         raise StageFailed(f"{script} ended with exit code {code}, see above")
 
