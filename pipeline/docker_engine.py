@@ -302,6 +302,12 @@ def run(execution: Execution, image: str, output: Output) -> int:
     with _engine() as client, _signals_raise():
         me = this_client()
         _sweep(client, me)
+        if execution.ports and not client.networks.list(names=["bridge"]):
+            # It would start all the same, and answer nobody.
+            raise HostError(
+                "this engine has no bridge network, so nothing can reach a server in a container;"
+                " use --runner local"
+            )
         note, decided = _decide(execution, client.info())
         if note:
             output("stderr", f"note: {note}\n".encode())

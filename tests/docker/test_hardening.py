@@ -100,6 +100,34 @@ def test_there_is_no_network(room: Room) -> None:
     assert "ConnectionRefusedError" in room.stderr
 
 
+def test_a_server_is_reached_on_loopback_or_refused(room: Room) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = (
+        "import socket\n"
+        f"server = socket.create_server(('0.0.0.0', {port}))\n"
+        "print('listening', flush=True)\n"
+        "server.settimeout(20)\n"
+        "server.accept()[0].sendall(b'hello')\n"
+    )
+    heard: list[bytes] = []
+
+    def call(stream: str, chunk: bytes) -> None:
+        if b"listening" in chunk:
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                heard.append(connection.recv(100))
+
+    stage = room.execution("python3", "-c", script, ports=(port,))
+    with docker_engine._engine() as client:
+        bridged = client.networks.list(names=["bridge"])
+    if not bridged:
+        with pytest.raises(HostError, match="no bridge network"):
+            docker_engine.run(stage, room.image, call)
+        return
+    assert docker_engine.run(stage, room.image, call) == 0
+    assert heard == [b"hello"]
+
+
 def test_capabilities_are_gone(room: Room) -> None:
     assert room.run("grep", "-E", "^Cap(Prm|Eff|Bnd)|^NoNewPrivs", "/proc/self/status") == 0
 

@@ -1,0 +1,151 @@
+"""Images are built when first needed, from the Dockerfiles as they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, Room
+
+from pipeline import docker_engine, environments, images
+from pipeline.content import ContentCache
+from pipeline.errors import DrydockError, HostError
+
+MATRIX = """
+variable "DRYDOCK_CA" { default = "" }
+variable "DRYDOCK_PIP_CONF" { default = "" }
+target "small" {
+  context  = "docker/small"
+  contexts = { base = "docker-image://%s" }
+  secret   = DRYDOCK_PIP_CONF == "" ? [] : ["id=pip,src=${DRYDOCK_PIP_CONF}"]
+}
+"""
+
+
+class Project:
+    """A repository with one environment, `small`, on the image that the other tests use."""
+
+    def __init__(self, root: Path, image: str) -> None:
+        self.root = root
+        self.said: list[str] = []
+        with docker_engine._engine() as client:
+            client.images.get(image).tag("drydock/test", "small-base")
+        (root / "docker" / "small").mkdir(parents=True)
+        (root / "docker" / "docker-bake.hcl").write_text(MATRIX % "drydock/test:small-base")
+
+    def build(self, steps: str, digest: str) -> str:
+        (self.root / "docker" / "small" / "Dockerfile").write_text(f"FROM base\n{steps}\n")
+        return images.ensure_image("small", digest, self.root, self.said.append)
+
+
+@pytest.fixture
+def project(tmp_path: Path, image: str) -> Iterator[Project]:
+    yield Project(tmp_path, image)
+    with docker_engine._engine() as client:
+        for made in client.images.list("drydock/small"):
+            client.images.remove(made.id, force=True)
+
+
+def inspect(image: str) -> dict[str, object]:
+    done = subprocess.run(
+        ["docker", "image", "inspect", image], capture_output=True, text=True, check=True
+    )
+    found: dict[str, object] = json.loads(done.stdout)[0]
+    return found
+
+
+def test_an_image_is_built_once(project: Project) -> None:
+    digest = uuid.uuid4().hex  # new in every run of the tests, so that no cache answers
+    first = project.build(f"USER 0:0\nRUN echo {digest} >/mark", digest)
+    assert project.said[0] == "building the image of small"
+    assert any("echo" in line for line in project.said)
+
+    project.said.clear()
+    assert project.build("RUN false", digest) == first
+    assert project.said == []
+    assert inspect(first)["RepoTags"] == [images.image_tag("small", digest)]
+
+
+def test_a_failed_build_shows_its_last_lines_and_leaves_no_image(project: Project) -> None:
+    digest = "0badc0de" * 8
+    with pytest.raises(DrydockError, match="tooth broke") as caught:
+        project.build("RUN echo 'a tooth broke' >&2; false", digest)
+
+    assert caught.value.exit_code == 1
+    assert "docker buildx build" in str(caught.value)
+    assert docker_engine.image_id(images.image_tag("small", digest)) is None
+
+
+def test_secrets_reach_the_build_and_do_not_stay(
+    project: Project, monkeypatch: pytest.MonkeyPatch, room: Room
+) -> None:
+    secret = project.root / "pip.conf"
+    secret.write_text("[global]\nindex-url = token-in-an-address\n")
+    monkeypatch.setenv("DRYDOCK_PIP_CONF", str(secret))
+    steps = (
+        "USER 0:0\nRUN --mount=type=secret,id=pip,target=/etc/pip.conf"
+        f" echo {uuid.uuid4()} && grep -q token-in-an-address /etc/pip.conf"
+    )
+    identity = project.build(steps, uuid.uuid4().hex)
+
+    assert "token" not in json.dumps(inspect(identity))
+    room.image = identity
+    assert room.run("sh", "-c", "! grep -s token-in-an-address /etc/pip.conf") == 0
+
+
+def test_a_host_without_the_builder_is_told_what_to_install(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(project.root))
+
+    with pytest.raises(HostError, match=r"docker-buildx-plugin.*--runner local"):
+        project.build("", "1" * 64)
+
+
+def test_a_docker_command_without_buildx_is_told_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the command says when the plugin is missing.
+    stub = project.root / "docker-stub" / "docker"
+    stub.parent.mkdir()
+    stub.write_text("#!/bin/sh\necho \"docker: 'buildx' is not a docker command.\" >&2\nexit 1\n")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}:/usr/bin:/bin")
+
+    with pytest.raises(HostError, match="no buildx plugin"):
+        project.build("", "2" * 64)
+
+
+@pytest.mark.slow
+def test_the_train_environment_is_complete_and_not_root(room: Room, tmp_path: Path) -> None:
+    environment = environments.load("train")
+    digest = environments.environment_digest(environment, ContentCache(tmp_path / "cache.sqlite"))
+    identity = images.ensure_image("train", digest, REPOSITORY, print)
+    assert images.ensure_image("train", digest, REPOSITORY, pytest.fail) == identity
+
+    configuration = inspect(identity)["Config"]
+    assert isinstance(configuration, dict)
+    assert configuration["User"] == "65532:65532"
+    assert not any(
+        word in entry.lower()
+        for entry in configuration["Env"]
+        for word in ("proxy", "index", "ca=")
+    )
+    room.image = identity
+    script = (
+        "import sys, cv2, lxml, matplotlib, pandas, pycocotools, PIL\n"
+        "import tensorflow as tf\n"
+        "from official.vision import registry_imports\n"
+        "from official.core import exp_factory\n"
+        "for name in ('retinanet', 'fasterrcnn_resnetfpn_coco'):\n"
+        "    exp_factory.get_exp_config(name)\n"
+        "print(sys.executable, tf.__version__, float(tf.reduce_sum(tf.ones((3, 3)))))\n"
+    )
+    assert room.run("python", "-c", script) == 0, room.stderr
+    assert room.stdout.split() == ["/opt/venv/bin/python", "2.20.0", "9.0"]
+    # Compiled once, in the image: a stage that compiled TensorFlow at every start would be slow.
+    assert room.run("sh", "-c", "ls /opt/venv/lib/python3.11/site-packages/lxml/__pycache__") == 0
