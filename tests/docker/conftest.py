@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipeline import docker_engine, images  # noqa: E402
 from pipeline.execution import Execution  # noqa: E402
 
 REASON = docker_engine.available()
+ENVIRONMENT = f"test-{uuid.uuid4().hex}"  # tells our containers from those of others on the engine
 
 # Gives root to whoever runs it, where that is allowed.
 DOCKERFILE = """
@@ -72,7 +74,7 @@ class Room:
             path.mkdir()
 
     def execution(self, *argv: str, **changes: object) -> Execution:
-        given = {"environment": "test", "argv": argv, "root": self.root, "writes": (self.out,)}
+        given = {"environment": ENVIRONMENT, "argv": argv, "root": self.root, "writes": (self.out,)}
         return Execution(**{**given, **changes})  # type: ignore[arg-type]
 
     def run(self, *argv: str, **changes: object) -> int:
@@ -119,10 +121,11 @@ def stranger(room: Room, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
 
 @pytest.fixture
 def containers() -> Iterator[Callable[[], list[str]]]:
-    """Lists the containers of this project that exist, running or not."""
+    """Lists the containers of these tests that exist, running or not."""
 
     def names() -> list[str]:
-        command = ["docker", "ps", "--all", "--quiet", "--filter", "label=drydock.environment=test"]
+        command = ["docker", "ps", "--all", "--quiet"]
+        command.append(f"--filter=label=drydock.environment={ENVIRONMENT}")
         done = subprocess.run(
             command,
             env={**os.environ, "DOCKER_HOST": docker_engine.endpoint()},
