@@ -38,10 +38,8 @@ class Table:
         """The boxes of a photo in the order of the table."""
         names = list(self.classes)
         width, height, rows = self.photos[filename]
-        boxes = (
-            Box(names[int(rows[start])], *rows[start + 1 : start + 5])
-            for start in range(0, len(rows), 5)
-        )
+        fives = zip(*(rows[part::5] for part in range(5)))
+        boxes = (Box(names[int(index)], a, b, c, d) for index, a, b, c, d in fives)
         return Annotation(filename, width, height, tuple(boxes))
 
 
@@ -91,8 +89,8 @@ def _add(table: Table, row: dict[str, str], place: str) -> None:
         if not _NUMBER.fullmatch(text) or abs(float(text)) > 1e6:
             raise InputError(f"{place}: {name} is '{text[:20]}', which is not a sensible number.")
         values.append(float(text))
-    width, height, *corners = values
-    table.add(row["filename"], int(width), int(height), Box(row["class"], *corners))
+    width, height, xmin, ymin, xmax, ymax = values
+    table.add(row["filename"], int(width), int(height), Box(row["class"], xmin, ymin, xmax, ymax))
 
 
 def _plain(value: float) -> str:

@@ -102,10 +102,8 @@ def _shift(count: int) -> np.ndarray:
 
 def _apply(operator: np.ndarray, states: np.ndarray) -> np.ndarray:
     """The linear ``operator`` (uint32 [32]) on each of ``states``."""
-    result = np.zeros_like(states)
-    for bit in range(32):
-        result ^= np.where((states >> np.uint32(bit)) & 1, operator[bit], np.uint32(0))
-    return result
+    bits = (states[:, None] >> np.arange(32, dtype=np.uint32)) & 1
+    return np.bitwise_xor.reduce(bits * operator, axis=1)
 
 
 def _feature(values: Feature) -> bytes:

@@ -197,4 +197,5 @@ def _box(element: etree._Element) -> Box | str:
             return f"({name}) is unusable: {corner} is {said}"
         values.append(float(text))
     flags = ((element.findtext(flag) or "").strip() == "1" for flag in ("truncated", "difficult"))
-    return Box(name, *values, *flags)
+    xmin, ymin, xmax, ymax = values
+    return Box(name, xmin, ymin, xmax, ymax, *flags)
