@@ -10,7 +10,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dockerfile=$here/../../docker/base/Dockerfile
 reference=$(sed -n 's/^FROM \(debian:[^ ]*\).*/\1/p' "$dockerfile" | head -n 1)
-suite=$(sed 's/^debian:\([a-z]*\).*/\1/' <<<"$reference")
+suite=${reference#debian:}
+suite=${suite%%-*}
 tag=drydock-stand-in/$suite:1
 
 if ! docker image inspect "$tag" >/dev/null 2>&1; then
