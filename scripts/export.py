@@ -118,6 +118,7 @@ def raw_heads_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], 
     """Picture, uint8 [1, H, W, 3] -> ``scores`` [1, N, C] after sigmoid, ``boxes`` [1, N, 4]."""
 
     def raw_heads(images: tf.Tensor) -> Outputs:
+        images = tf.ensure_shape(images, _picture_spec(detector).shape)
         features = model.backbone(_normalised(images, detector), training=False)
         if model.decoder is not None:
             features = model.decoder(features, training=False)
@@ -199,12 +200,49 @@ def frozen_graph(
 
 
 def _resized(photo: tf.Tensor, detector: Detector) -> tf.Tensor:
-    """Pillow's bilinear resize of uint8 pictures: across, round, down, round."""
-    width = tf.image.resize(photo, [tf.shape(photo)[1], detector.input.width], antialias=True)
-    both = tf.image.resize(
-        tf.floor(width + 0.5), [detector.input.height, detector.input.width], antialias=True
+    """``detection.preprocess.network_input`` in TensorFlow's operators, to the last bit.
+
+    tf.image.resize rounds otherwise; near a tie of two scores that changes the detections.
+    """
+    across = _resampled(photo[0], 1, detector.input.width)
+    return _resampled(across, 0, detector.input.height)[None]
+
+
+def _resampled(picture: tf.Tensor, axis: int, size: int) -> tf.Tensor:
+    """One axis of a uint8 [h, w, 3] picture to ``size`` pixels, as Pillow's Resample.c does it.
+
+    Bilinear: each new pixel is the mean of old ones, weighted by a triangle around its centre; the
+    weights are fixed-point numbers of 22 bits.
+    """
+    length = tf.shape(picture)[axis]
+    scale = tf.cast(length, tf.float64) / size
+    reach = tf.maximum(scale, 1.0)
+    centres = (tf.range(size, dtype=tf.float64) + 0.5) * scale
+    first = tf.maximum(tf.cast(centres - reach + 0.5, tf.int32), 0)
+    end = tf.minimum(tf.cast(centres + reach + 0.5, tf.int32), length)
+    places = first + tf.range(2 * tf.cast(tf.math.ceil(reach), tf.int32) + 1)[:, None]
+    distances = tf.abs(tf.cast(places, tf.float64) - centres + 0.5) / reach
+    weights = tf.where(places < end, tf.maximum(1.0 - distances, 0.0), 0.0)
+    weights /= tf.reduce_sum(weights, axis=0)
+    weights = tf.cast(weights * 2**22 + 0.5, tf.int32)
+    places = tf.minimum(places, length - 1)
+    across = [1, size, 1] if axis == 1 else [size, 1, 1]
+
+    # Neighbour by neighbour: all at once would take gigabytes for a photo of 50 million pixels.
+    def add(index: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = tf.cast(tf.gather(picture, places[index], axis=axis), tf.int32)
+        return index + 1, sums + pixels * tf.reshape(weights[index], across)
+
+    shape = tf.concat([tf.shape(picture)[:axis], [size], tf.shape(picture)[axis + 1 :]], axis=0)
+    loop = (tf.constant(0), tf.fill(shape, 2**21))
+    unknown = tf.TensorShape([None, size, 3] if axis == 1 else [size, None, 3])
+    _, sums = tf.while_loop(
+        lambda index, _: index < tf.shape(weights)[0],
+        add,
+        loop,
+        shape_invariants=(tf.TensorShape([]), unknown),
     )
-    return tf.cast(tf.clip_by_value(tf.floor(both + 0.5), 0.0, 255.0), tf.uint8)
+    return tf.cast(tf.minimum(sums // 2**22, 255), tf.uint8)
 
 
 def _normalised(images: tf.Tensor, detector: Detector) -> tf.Tensor:

@@ -18,10 +18,12 @@ def network_input(photo: np.ndarray, wanted: NetworkInput) -> np.ndarray:
     Width and height are scaled each on its own ("stretch"), bilinear, with the filter widened by
     the reduction factor so that nothing aliases: Pillow's BILINEAR.
     """
-    size = (wanted.width, wanted.height)
     image = Image.fromarray(photo)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+    # Across, then down, in two calls: which comes first, and thus how the result is rounded,
+    # changed between versions of Pillow, and not every environment has the same.
+    for size in ((wanted.width, image.height), (wanted.width, wanted.height)):
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(image)[None]
 
 

@@ -1,0 +1,156 @@
+"""Detect objects in photos with an exported detector.
+
+    python scripts/detect.py --export artifacts/default/export --images my_photos/ \\
+        --output artifacts/default/detect
+
+--images is a photo, a folder (with its subfolders) or a pattern such as 'photos/*/front_*.jpg'.
+Writes detections.json, with boxes in pixels of the original upright photo, and the photos with
+boxes drawn on them below annotated/. A photo that cannot be read is reported and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import garden.quiet  # noqa: F401  (before TensorFlow)
+from atomic import atomic_write
+from console import InputError, StageError, progress, run, say, warn
+from dataset.folder import is_photo, natural_key
+from dataset.image import PhotoError, load_photo, shown
+from detection.detections import Detections
+from detection.drawing import draw_boxes
+from detection.runtimes import tensorflow
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--export", type=Path, required=True, help="folder that export.py wrote")
+    parser.add_argument("--images", required=True, help="photo, folder or pattern")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--score-threshold", type=float, default=0.5, help="default: %(default)s")
+    arguments = parser.parse_args()
+    if not 0 <= arguments.score_threshold <= 1:
+        raise InputError("--score-threshold must be from 0 to 1")
+    detect(arguments.export, arguments.images, arguments.output, arguments.score_threshold)
+
+
+def detect(export: Path, images: str, output: Path, score_threshold: float) -> None:
+    """Detect in all photos that ``images`` means; writes into ``output``.
+
+    InputError when there are no photos, StageError when none of them can be read.
+    """
+    root, names = find_photos(images)
+    # Pictures that an earlier run drew, where the output lies among the photos.
+    drawn = os.path.relpath((output / "annotated").resolve(), root.resolve()) + os.sep
+    names = [name for name in names if not name.startswith(drawn)]
+    if not names:
+        raise InputError(f"{shown(images)}: there is no photo but those drawn by an earlier run.")
+    runtime = tensorflow.load(export)
+    classes = runtime.detector.classes
+    pictures = picture_names(names)
+    output.mkdir(parents=True, exist_ok=True)
+    photos, objects, broken = 0, 0, 0
+    with atomic_write(output / "detections.json") as path, path.open("w", encoding="utf-8") as file:
+        head = {"detector": runtime.detector.name, "score_threshold": score_threshold}
+        # One photo a line, written as it is found: a hundred thousand photos need no memory.
+        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "images": [')
+        for name in progress(names, len(names), "detect"):
+            try:
+                photo = load_photo(root / name)
+            except PhotoError as error:
+                warn(f"{error} Left out.")
+                broken += 1
+                continue
+            found = runtime.detect(photo).above(score_threshold)
+            file.write(",\n" if photos else "\n")
+            file.write(json.dumps(_entry(name, photo, found, classes), ensure_ascii=False))
+            _draw(output / "annotated" / pictures[name], photo, found, classes)
+            photos, objects = photos + 1, objects + len(found)
+        file.write("\n]}\n")
+        if not photos:
+            raise StageError(f"none of the {len(names)} photos in {images} could be read")
+    told = f", {broken} photos left out" if broken else ""
+    say(f"{objects} objects in {photos} photos{told}: {output / 'detections.json'}")
+
+
+def find_photos(images: str) -> tuple[Path, list[str]]:
+    """The folder that all photos are below, and their paths relative to it, in natural order.
+
+    InputError when ``images`` names nothing, or nothing that is a photo by its ending.
+    """
+    path = Path(images)
+    if path.is_file():
+        return path.parent, [path.name]
+    if path.is_dir():
+        names = [str(found.relative_to(path)) for found in _below(path)]
+        if not names:
+            raise InputError(f"{shown(images)}: there is no photo in this folder.")
+        return path, sorted(names, key=natural_key)
+    # Path.glob takes no absolute pattern.
+    matches = [Path(match) for match in glob.glob(images, recursive=True)]  # noqa: PTH207
+    files = {match for match in matches if match.is_file() and is_photo(match.name)}
+    files.update(found for match in matches if match.is_dir() for found in _below(match))
+    if not files:
+        wrong = "no photo matches" if glob.has_magic(images) else "there is no such file or folder"
+        raise InputError(f"{shown(images)}: {wrong}. Check the path.")
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    return root, sorted((str(file.relative_to(root)) for file in files), key=natural_key)
+
+
+def picture_names(names: Sequence[str]) -> dict[str, str]:
+    """The annotated picture's path for each photo; no two are the same, in any letter case."""
+    taken: set[str] = set()
+    pictures = {}
+    for name in names:
+        picture = name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg"
+        while picture.casefold() in taken:
+            picture = f"{picture}_.jpg"
+        taken.add(picture.casefold())
+        pictures[name] = picture
+    return pictures
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent) / name for name in files if is_photo(name))
+
+
+def _entry(
+    name: str, photo: np.ndarray, found: Detections, classes: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "file": shown(name),
+        "width": photo.shape[1],
+        "height": photo.shape[0],
+        "detections": [
+            {
+                "class": classes[index],
+                "score": round(float(score), 4),
+                "box": [round(float(side), 2) for side in box],
+            }
+            for box, index, score in zip(found.boxes, found.classes, found.scores)
+        ],
+    }
+
+
+def _draw(path: Path, photo: np.ndarray, found: Detections, classes: Sequence[str]) -> None:
+    labels = [f"{classes[i]} {s:.2f}" for i, s in zip(found.classes, found.scores)]
+    drawn = draw_boxes(Image.fromarray(photo), found.boxes, labels, found.classes)
+    with atomic_write(path) as temporary:
+        drawn.save(temporary, "JPEG", quality=90)
+
+
+if __name__ == "__main__":
+    run(main)
