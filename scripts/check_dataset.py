@@ -83,7 +83,8 @@ def look(job: tuple[Photo, bool]) -> Looked:
     inspection, image = findings.inspect(photo)
     if image is None or not (wanted or inspection.findings):
         return Looked(inspection, None)
-    return Looked(inspection, contact_sheet.tile(inspection.file, image, inspection.boxes))
+    tile = contact_sheet.tile(inspection.file, image, inspection.boxes, inspection.size)
+    return Looked(inspection, tile)
 
 
 def sum_boxes(inspections: Sequence[Inspection]) -> int:

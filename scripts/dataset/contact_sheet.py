@@ -27,11 +27,11 @@ class Tile:
     boxes: tuple[Box, ...]
 
 
-def tile(caption: str, image: Image.Image, boxes: Sequence[Box]) -> Tile:
-    """Shrink ``image`` to a tile; ``boxes`` are in pixels of ``image``."""
+def tile(caption: str, image: Image.Image, boxes: Sequence[Box], size: tuple[int, int]) -> Tile:
+    """Shrink ``image`` to a tile; ``boxes`` are in pixels of the photo, ``size`` (w, h) large."""
     small = image.copy()
     small.thumbnail(TILE)
-    x, y = small.width / image.width, small.height / image.height
+    x, y = small.width / size[0], small.height / size[1]
     scaled = tuple(
         box._replace(xmin=box.xmin * x, ymin=box.ymin * y, xmax=box.xmax * x, ymax=box.ymax * y)
         for box in boxes

@@ -22,6 +22,9 @@ from dataset.annotations import in_short
 from dataset.folder import Photo, annotation_names, is_photo, names
 from dataset.image import PhotoError, open_upright, read_header, shown
 
+# Photos are decoded to at least this size (width, height), which is enough to look at them.
+LOOKED_AT = (800, 800)
+
 ERROR, WARNING = "error", "warning"
 
 _LEAST_SIDE = 32
@@ -63,6 +66,7 @@ class Inspection:
     boxes: tuple[voc.Box, ...] = ()
     digest: str = ""
     signature: Optional[np.ndarray] = None
+    size: tuple[int, int] = (0, 0)  # width and height, upright
 
     @property
     def file(self) -> str:
@@ -70,7 +74,10 @@ class Inspection:
 
 
 def inspect(photo: Photo) -> tuple[Inspection, Optional[Image.Image]]:
-    """Everything that can be said of one photo alone, and the photo, upright, if it is readable."""
+    """Everything that can be said of one photo alone, and the photo if it is readable.
+
+    The photo is upright and at least ``LOOKED_AT`` in size, unless it is smaller itself.
+    """
     split = photo.folder.name
     result = Inspection(split, photo.name, photo.xml is not None)
 
@@ -82,7 +89,9 @@ def inspect(photo: Photo) -> tuple[Inspection, Optional[Image.Image]]:
     image = None
     try:
         header = read_header(photo.path)
-        image = open_upright(photo.path)
+        # At a part of its size, a JPEG is read to its end all the same, four times faster.
+        image = open_upright(photo.path, at_least=LOOKED_AT)
+        result.size = (header.width, header.height)
         result.digest = hashlib.sha256(photo.path.read_bytes()).hexdigest()
         result.signature = likeness.signature(image)
         _look_at_size(header.width, header.height, find)
@@ -105,12 +114,12 @@ def inspect(photo: Photo) -> tuple[Inspection, Optional[Image.Image]]:
     result.stated_name = reading.annotation.filename
     if image is not None:
         stated = (reading.annotation.width, reading.annotation.height)
-        if all(stated) and stated != image.size:
-            _look_at_mismatch(stated, image.size, header.stored_size, photo, find)
+        if all(stated) and stated != result.size:
+            _look_at_mismatch(stated, result.size, header.stored_size, photo, find)
         else:
-            for fault in voc.box_faults(reading.annotation, *image.size):
+            for fault in voc.box_faults(reading.annotation, *result.size):
                 find(ERROR, fault.reason, fault.remedy, photo.xml.name)
-            _look_at_boxes(reading.annotation.boxes, image.size, photo.xml.name, find)
+            _look_at_boxes(reading.annotation.boxes, result.size, photo.xml.name, find)
     return result, image
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 from samples import annotate, dataset, photo, stage
@@ -288,3 +289,16 @@ def test_the_contact_sheet_of_a_big_set_is_bounded(tmp_path):
     assert done.returncode == 0
     with Image.open(tmp_path / "check/contact_sheet.jpg") as sheet:
         assert sheet.height < 7500 and sheet.width < 2000
+
+
+def test_boxes_of_large_photos_are_drawn_where_they_are(tmp_path):
+    data = dataset(tmp_path / "data")
+    path = data / "train/9.jpg"
+    Image.new("RGB", (4000, 3000), "white").save(path)
+    annotate(path, [("bolt", 2000, 1500, 3800, 2900)], (4000, 3000))
+    done, report = check(data)
+    assert done.returncode == 0 and report["findings"] == []
+    with Image.open(tmp_path / "check/contact_sheet.jpg") as sheet:
+        tile = np.asarray(sheet.crop((416, 52 + 330 + 22, 816, 52 + 330 + 322)), int)
+    rows, columns = np.nonzero(tile.max(axis=2) - tile.min(axis=2) > 120)
+    assert np.allclose([columns.max(), rows.max()], [380, 290], atol=3)
