@@ -80,7 +80,7 @@ def detect(export: Path, images: str, output: Path, score_threshold: float) -> N
         file.write("\n]}\n")
         if not photos:
             raise StageError(f"none of the {len(names)} photos in {images} could be read")
-    told = f", {broken} photos left out" if broken else ""
+    told = f", left out: {broken}" if broken else ""
     say(f"{objects} objects in {photos} photos{told}: {output / 'detections.json'}")
 
 
@@ -147,7 +147,8 @@ def _entry(
 
 def _draw(path: Path, photo: np.ndarray, found: Detections, classes: Sequence[str]) -> None:
     labels = [f"{classes[i]} {s:.2f}" for i, s in zip(found.classes, found.scores)]
-    drawn = draw_boxes(Image.fromarray(photo), found.boxes, labels, found.classes)
+    # The best last: it covers the others.
+    drawn = draw_boxes(Image.fromarray(photo), found.boxes[::-1], labels[::-1], found.classes[::-1])
     with atomic_write(path) as temporary:
         drawn.save(temporary, "JPEG", quality=90)
 

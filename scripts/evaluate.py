@@ -165,8 +165,7 @@ def _annotated(test: Path, detector: Detector) -> list[tuple[folder.Photo, Truth
             "labelImg, or split the dataset with split_dataset.py."
         )
     if len(annotated) < len(photos):
-        count = len(photos) - len(annotated)
-        warn(f"{test}: {count} photos without annotation are left out")
+        warn(f"{test}: photos without annotation, left out: {len(photos) - len(annotated)}")
     return annotated
 
 

@@ -111,15 +111,12 @@ def worst_photo(
         [f"{classes[c]} missed" if i in missed else "" for i, c in enumerate(truth.classes)],
         truth.classes,
     )
-    right = draw_boxes(
-        image,
-        found.boxes * factor,
-        [
-            f"{classes[c]} {s:.2f}" + (" false" if i in false else " loose" if i in poor else "")
-            for i, (c, s) in enumerate(zip(found.classes, found.scores))
-        ],
-        found.classes,
-    )
+    labels = [
+        f"{classes[c]} {s:.2f}" + (" false" if i in false else " loose" if i in poor else "")
+        for i, (c, s) in enumerate(zip(found.classes, found.scores))
+    ]
+    # The best last: it covers the others.
+    right = draw_boxes(image, found.boxes[::-1] * factor, labels[::-1], found.classes[::-1])
     gap, head = 12, 34
     sheet = Image.new(
         "RGB", (max(2 * image.width + gap, 420), image.height + head), (255, 255, 255)
