@@ -19,8 +19,8 @@ from typing import NamedTuple
 from atomic import atomic_write
 from console import InputError, progress, run, say, warn
 from dataset import resizing, voc
-from dataset.annotations import in_short, listed
-from dataset.folder import SPLITS, Photo, names, photos
+from dataset.annotations import listed
+from dataset.folder import SPLITS, Photo, photos
 from dataset.image import EXTENSIONS, open_upright, read_header, shown
 from dataset.parallel import ordered
 
@@ -75,6 +75,11 @@ def main() -> None:
         help="inside: keep the aspect, at most the target (default); pad: grey bars fill the rest; "
         "crop: cut to the middle; stretch: exactly the target, distorted",
     )
+    parser.add_argument(
+        "--new-only",
+        action="store_true",
+        help="leave out photos whose result is there already, also in train/ or test/",
+    )
     parser.add_argument("--quality", type=int, default=95, help="of JPEG, 1 to 100 (default: 95)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: all cores)")
     args = parser.parse_args()
@@ -93,14 +98,13 @@ def main() -> None:
         Job(photo, args.save_dir / name, target, args.fit, args.quality)
         for photo, name in zip(chosen, outputs)
     ]
-    placed = {name for split in SPLITS for name in placed_names(args.save_dir / split)}
-    left = [job for job in jobs if job.output.name in placed]
-    if left:
+    if args.new_only:
+        jobs = [job for job in jobs if not already_there(job, args.save_dir)]
+    elif any(already_there(job, args.save_dir / split) for job in jobs for split in SPLITS):
         warn(
-            f"{len(left)} photos were already split and are left as they are "
-            f"({in_short([job.output.name for job in left])})"
+            f"photos of these names are already split to folders in {shown(args.save_dir)}; "
+            "with --new-only they are left out"
         )
-        jobs = [job for job in jobs if job.output.name not in placed]
 
     args.save_dir.mkdir(parents=True, exist_ok=True)
     results = list(progress(ordered(resize, jobs, args.workers), len(jobs), "resizing"))
@@ -176,8 +180,9 @@ def outputs_of(chosen: list[Photo]) -> list[str]:
     return outputs
 
 
-def placed_names(folder: Path) -> list[str]:
-    return names(folder) if folder.is_dir() else []
+def already_there(job: Job, folder: Path) -> bool:
+    """Whether ``folder``, or a split in it, has the photo that the job would write."""
+    return any((folder / split / job.output.name).exists() for split in ("", *SPLITS))
 
 
 def resize(job: Job) -> Done:

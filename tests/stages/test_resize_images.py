@@ -94,7 +94,8 @@ def test_several_endings_in_any_case_and_phone_formats_become_jpeg(tmp_path):
     done = stage("resize_images.py", *line, "--target-size", "[100,100]")
     assert done.returncode == 0, done.stderr
     assert "1 .bmp" in done.stdout
-    assert sorted(p.name for p in save.iterdir()) == "a.JPG b.jpeg c.Png d.jpg e.jpg".split()
+    written = sorted(path.name for path in save.iterdir())
+    assert written == ["a.JPG", "b.jpeg", "c.Png", "d.jpg", "e.jpg"]
     for path in save.iterdir():
         with Image.open(path) as image:
             assert image.format == ("PNG" if path.suffix == ".Png" else "JPEG")
@@ -150,13 +151,18 @@ def test_boxes_drawn_on_the_result_are_not_outdated(tmp_path):
     assert size(tmp_path / "save/a.jpg") == (200, 150)
 
 
-def test_photos_that_were_split_already_are_left_alone(tmp_path):
-    photo(tmp_path / "raw/a.jpg", 1)
-    photo(tmp_path / "raw/b.jpg", 2)
+def test_photos_that_are_there_already_can_be_left_out(tmp_path):
+    for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg")):
+        photo(tmp_path / "raw" / name, number)
     photo(tmp_path / "save/train/a.jpg", 9)
-    done = stage("resize_images.py", "--raw-dir", tmp_path / "raw", "--save-dir", tmp_path / "save")
-    assert done.returncode == 0 and "already split" in done.stdout
-    assert sorted(p.name for p in (tmp_path / "save").iterdir()) == ["b.jpg", "train"]
+    there = photo(tmp_path / "save/c.jpg", 9).read_bytes()
+    line = ["--raw-dir", tmp_path / "raw", "--save-dir", tmp_path / "save"]
+    assert stage("resize_images.py", *line, "--new-only").returncode == 0
+    written = sorted(p.name for p in (tmp_path / "save").iterdir())
+    assert written == ["b.jpg", "c.jpg", "train"]
+    assert (tmp_path / "save/c.jpg").read_bytes() == there
+    done = stage("resize_images.py", *line)
+    assert "already split" in done.stdout and (tmp_path / "save/a.jpg").exists()
 
 
 def test_cropped_boxes(tmp_path):
