@@ -128,9 +128,13 @@ def _read_records(folder: Path) -> tuple[list[str], dict[str, int]]:
 
 def _same_as_before(arguments: argparse.Namespace) -> None:
     """Refuse to go on in a folder that another training left, which would mix the two."""
+    # Test photos do not count: training never depends on them.
+    records = [
+        path for pattern in ("train.*", "validation.*") for path in arguments.records.glob(pattern)
+    ]
     asked = {
         "config": arguments.config.read_text(encoding="utf-8"),
-        "records": (arguments.records / "records.json").read_text(encoding="utf-8"),
+        "records": {path.name: path.stat().st_size for path in sorted(records)},
         "steps": arguments.steps,
         "batch": arguments.batch,
         "seed": arguments.seed,

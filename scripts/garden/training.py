@@ -53,7 +53,7 @@ class Training:
             self._progress.say(f"train: goes on at step {first}")
         # Orbit prints every loop's numbers; they are in TensorBoard and in this log.
         with (
-            (self._output / "train.log").open("a", encoding="utf-8") as log,
+            (self._output / "train.log").open("a", buffering=1, encoding="utf-8") as log,
             contextlib.redirect_stdout(log),
             strategy.scope(),
         ):
