@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -42,8 +44,7 @@ def ordered(
         yield from map(function, first)
         yield from map(function, source)
         return
-    # Ctrl-C reaches the whole process group; only this process should speak about it.
-    with ProcessPoolExecutor(workers, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(workers, initializer=_settle, initargs=(os.getpid(),)) as pool:
         waiting: deque[Future[Result]] = deque(pool.submit(function, item) for item in first)
         try:
             while waiting:
@@ -62,5 +63,15 @@ def ordered(
                 future.cancel()
 
 
-def _ignore_interrupts() -> None:
+def _settle(parent: int) -> None:
+    """Prepare a worker process."""
+    # Ctrl-C reaches the whole process group; only the parent should speak about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that is killed tells nobody, and its workers would wait for work for ever.
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
