@@ -120,6 +120,60 @@ def test_a_docker_command_without_buildx_is_told_so(
         project.build("", "2" * 64)
 
 
+LISTS = """Types: deb
+# http://snapshots.example/archive/debian/20260918T000000Z
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+
+Types: deb
+# http://snapshots.example/archive/debian-security/20260918T000000Z
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+"""
+# Keeps the package lists that it was told to use.
+APT_GET = """#!/bin/sh
+[ -z "${APT_CONFIG:-}" ] || cp "$(sed -n 's/.*SourceList "\\(.*\\)".*/\\1/p' "$APT_CONFIG")" /seen
+"""
+
+
+def apt_install(project: Project, lists: str, snapshot: str) -> str:
+    small = project.root / "docker" / "small"
+    (small / "apt-install").write_text((REPOSITORY / "docker/base/apt-install").read_text())
+    (small / "apt-get").write_text(APT_GET)
+    (small / "debian.sources").write_text(lists)
+    steps = (
+        f"USER 0:0\nENV SOURCE_DATE_EPOCH=1789689600 DRYDOCK_SNAPSHOT={snapshot}\n"
+        "COPY debian.sources /etc/apt/sources.list.d/\n"
+        "COPY --chmod=755 apt-get /usr/local/bin/\n"
+        "RUN --mount=type=bind,target=/mnt touch /seen && sh /mnt/apt-install anything"
+    )
+    return project.build(steps, uuid.uuid4().hex)
+
+
+@pytest.mark.parametrize("snapshot", ["on", "off"])
+def test_debian_packages_are_of_the_base_images_day(
+    project: Project, room: Room, snapshot: str
+) -> None:
+    room.image = apt_install(project, LISTS, snapshot)
+
+    assert room.run("cat", "/seen") == 0
+    addresses = [line for line in room.stdout.split("\n") if line.startswith("URIs")]
+    assert addresses == (
+        []
+        if snapshot == "off"
+        else [
+            "URIs: http://snapshots.example/archive/debian/20260918T000000Z",
+            "URIs: http://snapshots.example/archive/debian-security/20260918T000000Z",
+        ]
+    )
+    assert room.run("grep", "-c", "mirror.example", "/etc/apt/sources.list.d/debian.sources") == 0
+
+
+def test_a_base_without_a_snapshots_address_is_refused(project: Project) -> None:
+    with pytest.raises(DrydockError, match="DRYDOCK_SNAPSHOT=off"):
+        apt_install(project, "Types: deb\nURIs: http://mirror.example/debian\n", "on")
+
+
 @pytest.mark.slow
 def test_the_train_environment_is_complete_and_not_root(room: Room, tmp_path: Path) -> None:
     environment = environments.load("train")
