@@ -64,10 +64,13 @@ def bring_up_to_date(
         cache = content_cache()
         planner = Planner(experiment, cache, images)
         outcome, started = Outcome(), time.monotonic()
+        chosen_weights = weights.choose(experiment.settings)
         chosen: tuple[Runner, str] | None = None
         try:
             for stage in needed(load_stages(), wanted):
                 _recover(experiment.output(stage.name))
+                if "weights" in stage.options and weights.missing(chosen_weights):
+                    weights.fetch(chosen_weights)  # their content is part of the stage's key
                 step = planner.examine(stage, {})
                 if step.state == "current" and not force:
                     outcome.current.append(stage.name)

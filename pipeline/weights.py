@@ -43,10 +43,19 @@ def local_file(weights: str) -> Path | None:
 
 
 def fetch(weights: str) -> None:
-    """Download weights that come from a URL, checked by their sha256; others are there already."""
+    """Have weights that come from a URL on the disk, and hold them to their sha256.
+
+    Others are there already. Raises HostError without network or with other content.
+    """
     entry = load_weights().get(weights)
     if entry is not None and entry.url:
         download.fetch_pinned(entry.url, _cached(entry.url).parent, entry.sha256 or None)
+
+
+def missing(weights: str) -> bool:
+    """Whether `fetch` would have to download."""
+    entry = load_weights().get(weights)
+    return entry is not None and bool(entry.url) and not _cached(entry.url).exists()
 
 
 def _cached(url: str) -> Path:
