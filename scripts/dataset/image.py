@@ -6,6 +6,7 @@ All sizes and boxes in this project refer to the upright photo.
 
 from __future__ import annotations
 
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +148,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _formats_for(path: Path) -> tuple[str, ...]:
     """HEIC is known by its content: phones and converters also name it .jpg."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError("it is not an ordinary file")  # opening a pipe would wait for ever
     with Path(path).open("rb") as file:
         start = file.read(12)
     if start[4:8] != b"ftyp":

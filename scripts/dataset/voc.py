@@ -7,6 +7,7 @@ is fetched, and what is wrong is collected in words instead of raised as a parse
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -22,6 +23,7 @@ OUTSIDE_TOLERANCE = 1.0
 # Nobody means a box that is thinner than this; it comes from a slip of the mouse.
 THINNEST = 3.0
 
+_BROKEN = "Save it again in labelImg, or remove it"
 _MAX_BYTES = 32 * 1024 * 1024
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
@@ -154,14 +156,22 @@ def write(path: Path, annotation: Annotation) -> None:
         temporary.write_bytes(etree.tostring(root, encoding="utf-8") + b"\n")
 
 
-def _root(path: Path) -> tuple[Optional[etree._Element], Optional[Fault]]:
-    broken = "Save it again in labelImg, or remove it"
+def _content(path: Path) -> tuple[bytes, Optional[Fault]]:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            return None, Fault("it is far too large for an annotation", broken)
-        content = path.read_bytes()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            return b"", Fault("it is not an ordinary file", _BROKEN)
+        if status.st_size > _MAX_BYTES:
+            return b"", Fault("it is far too large for an annotation", _BROKEN)
+        return path.read_bytes(), None
     except OSError as error:
-        return None, Fault(f"it cannot be read ({error.strerror})", "Check the file")
+        return b"", Fault(f"it cannot be read ({error.strerror})", "Check the file")
+
+
+def _root(path: Path) -> tuple[Optional[etree._Element], Optional[Fault]]:
+    content, fault = _content(path)
+    if fault:
+        return None, fault
     # No entity is expanded and no document type read: both are how xml attacks its readers.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False
@@ -169,9 +179,9 @@ def _root(path: Path) -> tuple[Optional[etree._Element], Optional[Fault]]:
     try:
         root = etree.fromstring(content, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        return None, Fault(f"it is not well-formed xml: {str(error) or 'empty'}", broken)
+        return None, Fault(f"it is not well-formed xml: {str(error) or 'empty'}", _BROKEN)
     if root.getroottree().docinfo.doctype:
-        return None, Fault("it declares a document type, which no annotation needs", broken)
+        return None, Fault("it declares a document type, which no annotation needs", _BROKEN)
     if root.tag != "annotation":
         told = f"it is not Pascal VOC: its root is <{root.tag}>, not <annotation>"
         return None, Fault(told, "In labelImg choose PascalVOC and save again")

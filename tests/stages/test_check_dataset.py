@@ -63,6 +63,21 @@ BAD = {
         "train/1.jpg",
         "cannot be read",
     ),
+    "pipe": (
+        lambda d: [(d / "train/1.jpg").unlink(), os.mkfifo(d / "train/1.jpg")],
+        "train/1.jpg",
+        "not an ordinary file",
+    ),
+    "pipe as xml": (
+        lambda d: [(d / "train/1.xml").unlink(), os.mkfifo(d / "train/1.xml")],
+        "train/1.xml",
+        "not an ordinary file",
+    ),
+    "folder": (
+        lambda d: [(d / "train/1.jpg").unlink(), (d / "train/1.jpg").mkdir()],
+        "train/1.jpg",
+        "not an ordinary file",
+    ),
     "minute": (lambda d: photo(d / "train/9.jpg", 9, (8, 8)), "train/9.jpg", "only 8x8"),
     "other size": (
         lambda d: annotate(d / "train/1.jpg", BOXES, (800, 600)),
