@@ -1,13 +1,17 @@
-"""Which process waits for a container, and whether it still lives."""
+"""The process that waits for a container: whether it still lives, and how it is interrupted."""
 
 from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,23 @@ def started(pid: int) -> str | None:
     except PermissionError:
         pass
     return ""
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Let a polite kill and a closed terminal unwind like Ctrl-C, so that nothing is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

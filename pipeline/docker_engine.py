@@ -14,17 +14,15 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline import terminal
-from pipeline.client import Client, is_orphan, started, this_client
+from pipeline.client import Client, is_orphan, signals_raise, started, this_client
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution, Output
 
@@ -299,7 +297,7 @@ def run(execution: Execution, image: str, output: Output) -> int:
         if not path.exists():
             raise InputError(f"{path} does not exist")
     execution = _with_link_targets(execution)
-    with _engine() as client, _signals_raise():
+    with _engine() as client, signals_raise():
         me = this_client()
         _sweep(client, me)
         if execution.ports and not client.networks.list(names=["bridge"]):
@@ -447,26 +445,6 @@ def _engine() -> Iterator[Any]:
         raise HostError(f"the engine went away: {error}") from error
     finally:
         client.close()
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Let a polite kill and a closed terminal unwind like Ctrl-C, so that the container goes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _docker() -> Any:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import docker_engine
+from pipeline.client import signals_raise
 from pipeline.errors import DrydockError, HostError
 
 # The host's own trust store on Debian and Arch, Fedora, and Alpine: what a company has installed
@@ -160,15 +161,18 @@ def _matrix(environment: str, root: Path, environ: Mapping[str, str]) -> dict[st
 
 def _build(command: list[str], root: Path, environ: Mapping[str, str], say: Say) -> None:
     last: collections.deque[str] = collections.deque(maxlen=_LINES_OF_A_FAILURE)
-    with subprocess.Popen(
-        command,
-        cwd=root,
-        env=dict(environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
+    with (
+        signals_raise(),
+        subprocess.Popen(
+            command,
+            cwd=root,
+            env=dict(environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             for step in steps(_remembered(process.stdout, last)):
