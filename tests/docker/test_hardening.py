@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Room
+from rooms import Room
 
 from pipeline import docker_engine
 from pipeline.errors import HostError, InputError, StageFailed

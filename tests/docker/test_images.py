@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Room
+from rooms import REPOSITORY, Room
 
 from pipeline import docker_engine, environments, images
 from pipeline.content import ContentCache

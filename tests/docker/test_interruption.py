@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import REPOSITORY, Room
+from rooms import REPOSITORY, Room
 
 Containers = Callable[[], list[str]]
 
