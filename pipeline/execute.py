@@ -140,7 +140,13 @@ def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, g
     _prepare_partial(step)
     execution = _execution(step, experiment, gpu)
     log = experiment.folder / "logs" / f"{stage.name}.log"
-    output = screen.StageOutput(log, {str(step.partial): screen.shown(step.output)})
+    output = screen.StageOutput(
+        log,
+        {
+            "stdout": (str(step.partial), screen.shown(step.output)),
+            "stderr": (str(step.partial), screen.shown(_failed(step))),
+        },
+    )
     started, clock = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     try:
         code = runner.run(execution, realised, output)
@@ -148,7 +154,7 @@ def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, g
         output.close()
     seconds = time.monotonic() - clock
     if code != 0:
-        _discard(step)
+        _set_aside(step)
         raise _failure(stage, code, output)
     record = records.Record(
         stage=stage.name,
@@ -168,6 +174,7 @@ def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, g
     records.write(step.partial, record)
     _put_in_place(step.partial, step.output)
     _marker(step).unlink(missing_ok=True)
+    shutil.rmtree(_failed(step), ignore_errors=True)
     screen.say(f"{stage.name}: done in {screen.duration(seconds)}")
 
 
@@ -202,9 +209,15 @@ def _marker(step: Step) -> Path:
     return step.partial.with_suffix(".key")
 
 
-def _discard(step: Step) -> None:
+def _failed(step: Step) -> Path:
+    """Where a stage that failed leaves what it wrote: a report may say what was wrong."""
+    return step.output.with_name(f"{step.output.name}.failed")
+
+
+def _set_aside(step: Step) -> None:
     if not step.stage.resumable:
-        shutil.rmtree(step.partial, ignore_errors=True)
+        shutil.rmtree(_failed(step), ignore_errors=True)
+        step.partial.rename(_failed(step))
 
 
 def _old(output: Path) -> Path:

@@ -94,7 +94,7 @@ def image_problems(dockerfile: str) -> Iterator[str]:
     """FROM lines of a Dockerfile that float."""
     stages = set(re.findall(r"\bAS\s+(\S+)", dockerfile))
     for image in _FROM.findall(dockerfile):
-        if image in stages or image in ("scratch", "base"):
+        if image in stages or image in ("scratch", "base", "builder"):  # the bake file names them
             continue
         if not re.search(r"@sha256:[0-9a-f]{64}$", image):
             yield f"FROM {image} has no digest"

@@ -69,10 +69,10 @@ class StageOutput:
     when the stage fails.
     """
 
-    def __init__(self, log: Path, names: Mapping[str, str]) -> None:
-        """``names``: what the stage calls a path, and what the user shall read instead."""
+    def __init__(self, log: Path, names: Mapping[str, tuple[str, str]]) -> None:
+        """``names``: per stream, what the stage calls a path and what the user shall read."""
         self.log = log
-        self._names = {before.encode(): after.encode() for before, after in names.items()}
+        self._names = names
         log.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = log.open("wb")
         self._pending = b""
@@ -80,8 +80,8 @@ class StageOutput:
 
     def __call__(self, stream: str, chunk: bytes) -> None:
         """Take what the stage printed on ``stream``."""
-        for before, after in self._names.items():
-            chunk = chunk.replace(before, after)
+        before, after = self._names[stream]
+        chunk = chunk.replace(before.encode(), after.encode())
         if stream == "stdout":
             sys.stdout.buffer.write(chunk)
             sys.stdout.flush()

@@ -35,14 +35,16 @@ def _straight_through(stream: str, chunk: bytes) -> None:
 
 def shell(environment: str, command: Sequence[str], asked: str) -> int:
     """An interactive shell in an environment, or one command; the repository is read-only there
-    but for artifacts/ (with the docker runner)."""
-    ARTIFACTS.mkdir(exist_ok=True)
+    but for artifacts/ and data/ (with the docker runner)."""
+    writable = (ARTIFACTS, ROOT / "data")
+    for folder in writable:
+        folder.mkdir(exist_ok=True)
     return run(
         Execution(
             environment=environment,
             argv=tuple(command) or ("/bin/bash",),
             root=ROOT,
-            writes=(ARTIFACTS,),
+            writes=writable,
             settings=screen.terminal_settings(),
             interactive=sys.stdin.isatty() and sys.stdout.isatty(),
         ),

@@ -16,11 +16,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # it read, so that a change of an input shows in what the next one reads.
 STAGES = {
     "check_dataset.py": """
+        (output / "report.json").write_text("{}")
         for photo in sorted(Path(arguments["data"]).rglob("*.xml")):
             if "broken" in photo.read_text():
                 print(f"error: {photo}: it is broken; repair it", file=sys.stderr)
                 sys.exit(2)
-        (output / "report.json").write_text("{}")
     """,
     "make_records.py": """
         for split in ("train", "test"):

@@ -130,6 +130,7 @@ def test_bad_input_is_one_message_and_exit_code_2(trained: Project) -> None:
     assert len(errors) == 1
     assert errors[0].startswith("error: check: ")
     assert errors[0].endswith("train/1.xml: it is broken; repair it")
+    assert trained.artifact("default", "check.failed", "report.json").exists()
     assert trained.artifact("default", "check", "run.json").read_text() == before
 
 

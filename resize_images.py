@@ -1,0 +1,1 @@
+scripts/resize_images.py

@@ -1,0 +1,1 @@
+scripts/xml_to_csv.py
