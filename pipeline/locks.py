@@ -83,11 +83,16 @@ def lock_problems(folder: Path) -> Iterator[str]:
         yield f"{shown}: names an address; locks must not"
     for entry in _entries((folder / "requirements.in").read_text()):
         name = re.split(r"[\[=<>!~; ]", entry, maxsplit=1)[0]
-        exact = re.search(r"==([^\s;,]+)", entry)
+        exact = re.search(r"==([^\s;,*]+)", entry)  # of 4.5.* the 4.5. counts
         if _canonical(name) not in locked:
             yield f"{shown}: {name} of requirements.in is missing; run inv lock"
-        elif exact and f"=={exact[1]} " not in locked[_canonical(name)] + " ":
+        elif exact and not _satisfied(exact[1], locked[_canonical(name)]):
             yield f"{shown}: {name} is not at {exact[1]} as requirements.in wants; run inv lock"
+
+
+def _satisfied(wanted: str, entry: str) -> bool:
+    version = entry.partition("==")[2].split()[0]
+    return version.startswith(wanted) if wanted.endswith(".") else version == wanted
 
 
 def image_problems(dockerfile: str) -> Iterator[str]:
