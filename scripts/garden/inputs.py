@@ -17,6 +17,9 @@ from garden.augment import Augment, mosaic, resize
 from garden.records import read_sample
 
 _PARALLEL = tf.data.AUTOTUNE
+# Photos held to draw the next from. Each is in memory up to four times, as JPEG where the set is
+# too large to keep decoded.
+_SHUFFLED = 256
 
 
 def training(
@@ -32,27 +35,32 @@ def training(
     data, settings = config.train_data, config.augmentation
     height, width = config.model.input_size[:2]
     seed = data.seed or 0
-    photos = tf.data.TFRecordDataset(files)
+    photos = _records(files, seed)
     if context and context.num_input_pipelines > 1:
         photos = photos.shard(context.num_input_pipelines, context.input_pipeline_id)
-    photos = photos.map(_decoder(height, width), _PARALLEL)
-    if _cached_bytes(files, height, width) <= config.cache_megabytes * 2**20:
-        photos = photos.cache()
+    decode = _decoder(height, width)
+    streams_needed = 4 if settings.mosaic else 1
+    # Each stream keeps a copy of its own.
+    decoded = streams_needed * _decoded_bytes(files, height, width)
+    cached = decoded <= config.cache_megabytes * 2**20
+    if cached:
+        photos = photos.map(decode, _PARALLEL).cache()
 
     def stream(offset: int) -> tf.data.Dataset:
         shuffled = photos.shuffle(
-            min(data.shuffle_buffer_size, 500), seed + offset, reshuffle_each_iteration=True
+            min(data.shuffle_buffer_size, _SHUFFLED), seed + offset, reshuffle_each_iteration=True
         )
         return shuffled.repeat()
 
     augment = Augment(settings, height, width)
 
-    def change(number: tf.Tensor, *streams: dict[str, tf.Tensor]) -> Any:
+    def change(number: tf.Tensor, *streams: Any) -> Any:
         numbered = tf.random.experimental.stateless_fold_in([seed, 0], number)
         seeds = tf.unstack(tf.random.experimental.stateless_split(numbered, 6))
 
         def one(index: int):
-            photo = streams[index]
+            # Decoded here, a photo that no mosaic takes costs nothing.
+            photo = streams[index] if cached else decode(streams[index])
             return augment(photo["image"], photo["boxes"], photo["classes"], seeds[index])
 
         if settings.mosaic:
@@ -66,7 +74,7 @@ def training(
             image, boxes, classes = one(0)
         return parse(_for_parser(tf.ensure_shape(image, [height, width, 3]), boxes, classes))
 
-    streams = [stream(offset) for offset in range(4 if settings.mosaic else 1)]
+    streams = [stream(offset) for offset in range(streams_needed)]
     numbers = tf.data.Dataset.counter(config.first_example)
     batch = context.get_per_replica_batch_size(data.global_batch_size) if context else None
     return (
@@ -95,6 +103,14 @@ def normalise(images: tf.Tensor) -> tf.Tensor:
     return (tf.cast(images, tf.float32) - offset) / tf.constant(preprocess_ops.STDDEV_RGB)
 
 
+def _records(files: list[str], seed: int) -> tf.data.Dataset:
+    """The serialized photos of all files, several files at a time, in an order of their own."""
+    if len(files) == 1:
+        return tf.data.TFRecordDataset(files)
+    shuffled = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed)
+    return shuffled.interleave(tf.data.TFRecordDataset, cycle_length=min(8, len(files)))
+
+
 def _decoder(height: int, width: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = tf_example_decoder.TfExampleDecoder().decode(serialized)
@@ -121,7 +137,7 @@ def _shrink(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return tf.image.resize(image, size, antialias=True)
 
 
-def _cached_bytes(files: list[str], height: int, width: int) -> float:
+def _decoded_bytes(files: list[str], height: int, width: int) -> float:
     sample = read_sample(files)
     pixels = [min(h * w, 4.0 * max(height, width) ** 2) for h, w in sample.sizes]
     # A sample stands for more than itself when it is as large as samples get.
