@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import uv
-
 from pipeline import environments, screen
 from pipeline.configuration import ROOT
 from pipeline.errors import HostError, InputError
@@ -32,6 +30,8 @@ def _folders(name: str | None) -> list[tuple[Path, str]]:
 
 def refresh(name: str | None) -> None:
     """Resolve requirements.in anew, for one environment or for all and the host."""
+    import uv  # imported late, as in virtualenvs
+
     for folder, python in _folders(name):
         screen.say(f"locking {folder.relative_to(ROOT) / 'requirements.txt'}")
         overrides = folder / "overrides.txt"

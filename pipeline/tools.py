@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import datasets, environments, screen
+from pipeline import environments, screen
 from pipeline.configuration import ROOT
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import content_cache
@@ -118,6 +118,8 @@ def dataset_program(
 
 def fetch(name: str, source: str | None) -> None:
     """Bring a known dataset to data/<name>/ and say how to train on it."""
+    from pipeline import datasets  # imported late: other commands need no network code
+
     folder = ROOT / "data" / name
     datasets.fetch_dataset(name, folder, Path(source).expanduser() if source else None)
     screen.say(f"train on it: ./inv train --name {name} --data {screen.shown(folder)}")

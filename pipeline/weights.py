@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import download
 from pipeline.configuration import ROOT, Settings, load_weights
 from pipeline.errors import InputError
 from pipeline.virtualenvs import cache_folder
@@ -47,6 +46,8 @@ def fetch(weights: str) -> None:
 
     Others are there already. Raises HostError without network or with other content.
     """
+    from pipeline import download  # imported late: most runs need no network code
+
     entry = load_weights().get(weights)
     if entry is not None and entry.url:
         download.fetch_pinned(entry.url, _cached(entry.url).parent, entry.sha256 or None)
