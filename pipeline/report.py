@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,24 +94,11 @@ def dry_run(experiment: Experiment, steps: list[Step], runner: str, gpu: str) ->
 
 def results(experiment: Experiment, outcome: Outcome) -> None:
     """The end of `inv train`: the scores and where things are."""
-    metrics = _metrics(experiment.folder)
     if not outcome.ran:
         say(f"all is current: {', '.join(outcome.current)} (--force runs them again)")
-    rows = [("all", _score(metrics["mAP"]), _score(metrics["AP50"]), _score(metrics["AP75"]), "")]
-    rows += [
-        (
-            name,
-            _score(entry["AP"]),
-            _score(entry["AP50"]),
-            _score(entry["AP75"]),
-            str(entry["boxes"]),
-        )
-        for name, entry in metrics["per_class"].items()
-    ]
     say()
-    _plain_table(("class", "mAP", "AP50", "AP75", "boxes"), rows)
+    say((experiment.output("evaluate") / "summary.txt").read_text().rstrip())
     say()
-    say(f"measured on {metrics['images']} test photos")
     if outcome.ran:
         say(f"took {duration(outcome.seconds)}")
     for title, stage in (
@@ -122,15 +108,6 @@ def results(experiment: Experiment, outcome: Outcome) -> None:
     ):
         say(f"{title + ':':<21}{shown(experiment.output(stage))}")
     say("next: ./inv detect --images FOLDER, ./inv tensorboard")
-
-
-def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A small table without the tenth of a second that rich takes: a run with nothing to do shows
-    one and should be over at once."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    for row in [head, *rows]:
-        cells = [text.rjust(width) for text, width in zip(row, widths, strict=True)]
-        say("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
 
 
 def _score(value: float | None) -> str:

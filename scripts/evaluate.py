@@ -5,8 +5,9 @@
 
 Writes metrics.json (COCO average precision overall and for each class, an interval over photos,
 the confusion matrix, the errors in each photo), pr_curves.png, confusion_matrix.png and, in
-worst/, the photos with the most errors. Average precision counts all detections; --score-threshold
-is for the confusion matrix and the photos, which show what a user of the detector would see.
+worst/, the photos with the most errors; tensorboard/ shows the figures and photos there. Average
+precision counts all detections; --score-threshold is for the confusion matrix and the photos,
+which show what a user of the detector would see.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+from PIL import Image
 
 import garden.quiet  # noqa: F401  (before TensorFlow)
 from atomic import atomic_write
@@ -30,8 +32,10 @@ from detection.detections import Detections
 from detection.detector import Detector
 from detection.metrics import Truth
 from detection.runtimes import tensorflow
+from garden.events import write_events
 
 _WORST = 8
+_IN_TENSORBOARD = 8
 # Below either, another handful of photos could have given quite another figure.
 _FEW_PHOTOS = 30
 _FEW_OBJECTS = 100
@@ -115,10 +119,20 @@ def evaluate(
         output / "confusion_matrix.png", confusion, detector.classes, score_threshold
     )
     _write_worst(output / "worst", tested, errors, detector, score_threshold)
+    write_events(
+        output / "tensorboard",
+        {name: figures[name] for name in ("mAP", "AP50", "AP75")},
+        (
+            (f"annotated, detected/{one.photo.name}", _compared(one, detector, score_threshold))
+            for one in tested[:_IN_TENSORBOARD]
+        ),
+    )
     with atomic_write(output / "metrics.json") as path:
         path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    for line in table(figures):
-        say(line)
+    lines = table(figures)
+    with atomic_write(output / "summary.txt") as path:
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+    say(f"mAP {_shown(figures['mAP'])} on {len(tested)} photos: {output / 'summary.txt'}")
     return figures
 
 
@@ -127,7 +141,7 @@ def table(figures: dict[str, Any]) -> list[str]:
 
     def row(name: str, values: dict[str, Any], first: str, boxes: int) -> str:
         numbers = (values[first], values["AP50"], values["AP75"])
-        cells = "".join(f"{'-' if v is None else f'{v:.3f}':>8}" for v in numbers)
+        cells = "".join(f"{_shown(v):>8}" for v in numbers)
         return f"{name:<{width}}{cells}{boxes:>8}"
 
     classes = figures["per_class"]
@@ -141,6 +155,10 @@ def table(figures: dict[str, Any]) -> list[str]:
     if figures["caution"]:
         lines.append(f"note: {figures['caution']}")
     return lines
+
+
+def _shown(figure: Optional[float]) -> str:
+    return "-" if figure is None else f"{figure:.3f}"
 
 
 def _annotated(test: Path, detector: Detector) -> list[tuple[folder.Photo, Truth]]:
@@ -221,17 +239,21 @@ def _write_worst(
     order = sorted(range(len(tested)), key=lambda index: -errors[index].badness)
     wrong = [i for i in order if errors[i].badness >= 0.5][:_WORST]
     for rank, index in enumerate(wrong, start=1):
-        one = tested[index]
-        shown = one.found.above(score_threshold)
-        plots.worst_photo(
-            worst / f"{rank}_{Path(one.photo.name).stem}.jpg",
-            load_photo(one.photo.path),
-            truth=one.truth,
-            found=shown,
-            errors=metrics.photo_errors(one.truth, shown, score_threshold),
-            classes=detector.classes,
-            name=one.photo.name,
-        )
+        name = Path(tested[index].photo.name).stem
+        with atomic_write(worst / f"{rank}_{name}.jpg") as path:
+            _compared(tested[index], detector, score_threshold).save(path, quality=88)
+
+
+def _compared(one: Tested, detector: Detector, score_threshold: float) -> Image.Image:
+    shown = one.found.above(score_threshold)
+    return plots.compared(
+        load_photo(one.photo.path),
+        truth=one.truth,
+        found=shown,
+        errors=metrics.photo_errors(one.truth, shown, score_threshold),
+        classes=detector.classes,
+        name=one.photo.name,
+    )
 
 
 def _rounded(values: dict[str, Optional[float]]) -> dict[str, Optional[float]]:

@@ -84,8 +84,7 @@ def confusion_matrix(
     _save(path, figure)
 
 
-def worst_photo(
-    path: Path,
+def compared(
     photo: np.ndarray,
     *,
     truth: Truth,
@@ -93,7 +92,7 @@ def worst_photo(
     errors: PhotoErrors,
     classes: Sequence[str],
     name: str,
-) -> None:
+) -> Image.Image:
     """The annotated photo on the left, the detections on the right, errors named on the boxes.
 
     ``found`` are the detections to show; the indices in ``errors`` refer to them.
@@ -128,8 +127,7 @@ def worst_photo(
     canvas = ImageDraw.Draw(sheet)
     canvas.text((4, 7), f"{name}: annotated", fill="black", font=font)
     canvas.text((image.width + gap + 4, 7), f"detected: {text}", fill="black", font=font)
-    with atomic_write(path) as temporary:
-        sheet.save(temporary, quality=88)
+    return sheet
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

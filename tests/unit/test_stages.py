@@ -29,9 +29,7 @@ def test_all_stages_run_in_order_and_the_result_is_shown(project: Project) -> No
     places = [done.stdout.index(f"{name}: done in") for name in STAGES]
     assert places == sorted(places)
     assert "runner: local (asked for)" in done.stdout
-    assert [line.split() for line in done.stdout.splitlines() if line.startswith("nut")] == [
-        ["nut", "0.500", "1.000", "n/a", "3"]
-    ]
+    assert "all classes 0.500" in done.stdout.splitlines()
 
 
 def test_nothing_changed_nothing_runs(trained: Project) -> None:
