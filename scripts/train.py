@@ -63,7 +63,6 @@ def main() -> None:
         arguments.output,
         classes,
         record_files(arguments.records, "validation"),
-        record_files(arguments.records, "test"),
     )
     already = resumed_step(arguments.output)
     checkpoint, chosen_by = training.run()

@@ -31,13 +31,11 @@ class Training:
         output: Path,
         classes: list[str],
         validation: list[str],
-        test: list[str],
     ) -> None:
         self._experiment = experiment
         self._output = output
         self._classes = classes
         self._validation = validation
-        self._test = test
         self._selected = output / "selected"
 
     def run(self) -> tuple[Path, str]:
@@ -67,10 +65,7 @@ class Training:
             )
             height, width = experiment.task.model.input_size[:2]
             self._evaluator = Evaluator(model, height, width, self._classes)
-            self._writers = {
-                split: tf.summary.create_file_writer(str(self._output / split))
-                for split in ("validation", "test")
-            }
+            self._writer = tf.summary.create_file_writer(str(self._output / "validation"))
             runner = train_lib.OrbitExperimentRunner(
                 distribution_strategy=strategy,
                 task=task,
@@ -104,15 +99,12 @@ class Training:
             else:
                 self._save({"step": step})
                 chosen_by = "the last step: there are no validation photos"
-            if self._test:
-                # Shown in TensorBoard only: nothing is ever selected on test photos.
-                self._write("test", step, self._evaluator.run(self._test, _PICTURES))
         return chosen_by
 
     def _select(self, step: int) -> None:
         """Keep the weights if they are the best so far on the validation photos."""
         evaluation = self._evaluator.run(self._validation, _PICTURES)
-        self._write("validation", step, evaluation)
+        self._write(step, evaluation)
         best = read_json(self._selected / "selected.json").get("AP", -1.0)
         self._progress.say(
             f"validation: step {step}, mAP {evaluation.metrics['AP']:.3f}, "
@@ -134,13 +126,13 @@ class Training:
             if other.stem.split(".")[0] != prefix.name:
                 other.unlink()
 
-    def _write(self, split: str, step: int, evaluation: Evaluation) -> None:
-        with self._writers[split].as_default():
+    def _write(self, step: int, evaluation: Evaluation) -> None:
+        with self._writer.as_default():
             for name, value in evaluation.metrics.items():
                 tf.summary.scalar("mAP" if name == "AP" else name, value, step)
             for number, picture in enumerate(evaluation.pictures):
                 tf.summary.image(f"predicted | true/{number}", picture[np.newaxis], step)
-        self._writers[split].flush()
+        self._writer.flush()
 
     @contextlib.contextmanager
     def _averaged(self):
