@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_runtime import FakeRuntime, detections, read_json, write_photo
 from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
 
 import evaluate
 from console import run
@@ -69,6 +73,22 @@ def test_a_perfect_detector(data: Path, monkeypatch, capsys) -> None:
     assert "all classes" in told and "1.000" in told
     assert "3 test photos with 3 boxes are few" in told
     assert "not in the test photos and not counted: washer" in told
+
+
+def test_tensorboard_has_figures_and_photos(data: Path, monkeypatch) -> None:
+    find(monkeypatch, RIGHT)
+    call(monkeypatch, "--export", "x", "--data", data, "--output", data.parent / "out")
+    (path,) = (data.parent / "out" / "tensorboard").iterdir()
+    shown = [value for event in events(path) for value in event.summary.value]
+    figures = {v.tag: float(tensor_util.make_ndarray(v.tensor)) for v in shown if "/" not in v.tag}
+    assert figures == {"mAP": 1.0, "AP50": 1.0, "AP75": 1.0}
+    assert {v.tag for v in shown if "/" in v.tag} == {
+        f"annotated, detected/{name}.jpg" for name in ("2", "10", "empty")
+    }
+
+
+def events(path: Path) -> Iterator[Any]:
+    return EventFileLoader(str(path)).Load()
 
 
 def test_errors_are_counted_and_shown(data: Path, monkeypatch) -> None:
