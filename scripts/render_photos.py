@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -65,17 +66,18 @@ def take(brief: Brief, options: argparse.Namespace) -> tuple[tuple[Box, ...], Im
     """The boxes and the picture of the first layout in which every object can be seen."""
     from rendering import phone, scene
 
-    for number, photo in enumerate(layouts(brief, options.width, options.height), start=1):
+    candidates = layouts(brief, options.width, options.height)
+    for photo in itertools.islice(candidates, _MOST_LAYOUTS):
         scene.build(photo)
         index, whole = scene.visible(photo)
         seen = [int((index == i).sum()) for i in range(1, len(whole) + 1)]
         if all(s >= _LEAST_VISIBLE * w for s, w in zip(seen, whole)) and all(seen):
             break
-        if number == _MOST_LAYOUTS:
-            raise InputError(
-                f"no layout of {len(brief.classes)} objects fits {options.width}x{options.height}; "
-                "use another --seed"
-            )
+    else:
+        raise InputError(
+            f"no layout of {len(brief.classes)} objects fits {options.width}x{options.height}; "
+            "use another --seed, or --width and --height nearer to 4:3"
+        )
     scene.build(photo)
     linear = scene.light(options.samples, photo.seed, options.threads)
     picture = phone.develop(linear, photo.look, np.random.default_rng(photo.seed))
@@ -92,7 +94,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--width", type=int, default=800)
     parser.add_argument("--height", type=int, default=600)
-    parser.add_argument("--samples", type=int, default=64, help="light paths per pixel")
+    parser.add_argument("--samples", type=int, default=16, help="light paths per pixel")
     parser.add_argument("--quality", type=int, default=85, help="JPEG quality")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the photos to render")

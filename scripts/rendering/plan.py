@@ -23,6 +23,7 @@ CLUTTER = ("pencil", "coin", "ruler", "scrap", "cable", "eraser", "screwdriver")
 
 _MARGIN = 8  # pixels between a whole object and the frame
 _SMALLEST, _LARGEST, _NARROWEST = 0.065, 0.41, 0.024  # of the longer side of the photo
+_MOST_FAILURES = 40  # sets of places tried in vain; a usual photo needs fewer than ten
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def briefs(count: int, seed: int) -> list[Brief]:
     classes = _deck(rng, CLASSES, sum(sizes))
     tables = _deck(rng, TABLES, count)
     rooms = _deck(rng, ROOM_KINDS, count)
-    tilts = 27 + 62 * ((rng.permutation(count) + rng.uniform(size=count)) / count) ** 0.8
+    tilts = 34 + 55 * ((rng.permutation(count) + rng.uniform(size=count)) / count) ** 0.8
     result = []
     for i in range(count):
         portrait = i % 7 == 3
@@ -127,7 +128,7 @@ def _camera(brief: Brief, rng: np.random.Generator, width: int, height: int) -> 
 def _look(rng: np.random.Generator) -> Look:
     tint = rng.normal(1.0, 0.025, 3)
     return Look(
-        brightness=float(0.24 * 2 ** rng.uniform(-0.45, 0.35)),
+        brightness=float(0.21 * 2 ** rng.uniform(-0.4, 0.35)),
         tint=(float(tint[0]), 1.0, float(tint[2])),
         correction=float(rng.uniform(0.15, 0.45)),
         vignette=float(rng.uniform(0.1, 0.35)),
@@ -250,6 +251,20 @@ def _in_frame(pixels: np.ndarray, camera: Camera, cut: float) -> bool:
     return inside_x > 0 and inside_y > 0 and inside_x * inside_y >= (1 - cut) * whole
 
 
+def _sticks_out(item: Item, camera: Camera) -> bool:
+    """Whether a few of the item's points are outside the frame: cheap, and sure when true."""
+    few = placement.apply(item.pose, item.mesh.vertices[::97])
+    x0, y0, x1, y1 = _box(camera.project(few))
+    return min(x0, y0, camera.width - x1, camera.height - y1) < _MARGIN
+
+
+def _recognisable(item: Item, camera: Camera) -> bool:
+    """Whether a person could name the object: a bolt not end on, a nut not from its flat side."""
+    towards = np.asarray(camera.position) - item.points().mean(axis=0)
+    along = abs(float(item.pose[:3, 2] @ towards)) / float(np.linalg.norm(towards))
+    return {"bolt": along < 0.80, "nut": along > 0.50, "washer": along > 0.35}[item.name]
+
+
 def _place_groups(
     groups: list[list[Item]], camera: Camera, rng: np.random.Generator
 ) -> list[Item] | None:
@@ -267,6 +282,10 @@ def _place_groups(
                 continue
             heading = placement.turn("z", float(rng.uniform(0, 2 * np.pi)))
             trial = _moved(group, placement.move(*spot) @ heading)
+            if cut == 0 and any(_sticks_out(item, camera) for item in trial):
+                continue
+            if not all(_recognisable(item, camera) for item in trial):
+                continue
             points = [item.points() for item in trial]
             pixels = [camera.project(p) for p in points]
             if not all(_in_frame(p, camera, cut) for p in pixels):
@@ -337,12 +356,17 @@ def _place_clutter(items: list[Item], camera: Camera, rng: np.random.Generator) 
 
 
 def layouts(brief: Brief, width: int, height: int) -> Iterator[Photo]:
-    """Endless layouts of one brief, for the caller to take the first that shows everything."""
+    """Layouts of one brief, for the caller to take the first that shows everything.
+
+    Ends when objects cannot be placed: the frame is then too narrow for so many of them.
+    """
     rng = np.random.default_rng(brief.seed)
-    while True:
+    failures = 0
+    while failures < _MOST_FAILURES:
         camera = _camera(brief, rng, width, height)
         items = _place_groups(_groups(brief, rng), camera, rng)
         if items is None:
+            failures += 1
             continue
         azimuth = float(rng.uniform(0, 2 * np.pi))
         yield Photo(

@@ -99,7 +99,7 @@ def paint(room: Room) -> np.ndarray:
         if rng.uniform() < 0.4:
             _window(canvas, rng, room.azimuth + 1.2, 10.0 * _warmth(rng.uniform(5800, 7600)))
     elif room.kind == "lamp":
-        _walls(canvas, rng, rng.uniform(0.10, 0.18), wall * np.array([1.05, 0.95, 0.85]))
+        _walls(canvas, rng, rng.uniform(0.18, 0.30), wall * np.array([1.05, 0.95, 0.85]))
         colour = 55.0 * _warmth(rng.uniform(2900, 4200))
         size = rng.uniform(0.28, 0.42)
         canvas.panel(room.azimuth, rng.uniform(0.75, 1.1), size * 1.5, size, colour)

@@ -20,7 +20,7 @@ MESHES = {
 
 @pytest.fixture(name="photos", scope="module")
 def _photos() -> list[plan.Photo]:
-    return [next(plan.layouts(brief, 800, 600)) for brief in plan.briefs(12, seed=3)]
+    return [next(plan.layouts(brief, 800, 600)) for brief in plan.briefs(6, seed=3)]
 
 
 @pytest.mark.parametrize("name", MESHES)
@@ -87,19 +87,23 @@ def test_classes_are_balanced_and_photos_hold_three_to_eight() -> None:
 
 
 def test_layouts_show_what_the_brief_asks(photos: list[plan.Photo]) -> None:
-    for brief, photo in zip(plan.briefs(12, seed=3), photos):
+    for brief, photo in zip(plan.briefs(6, seed=3), photos):
         assert sorted(item.name for item in photo.items) == sorted(brief.classes)
 
 
 def test_the_seed_decides_everything(photos: list[plan.Photo]) -> None:
-    again = [next(plan.layouts(brief, 800, 600)) for brief in plan.briefs(12, seed=3)]
+    again = [next(plan.layouts(brief, 800, 600)) for brief in plan.briefs(6, seed=3)]
     for first, second in zip(photos, again):
         assert (first.camera, first.room, first.look, first.seed) == (
             second.camera, second.room, second.look, second.seed,
         )  # fmt: skip
         assert all(np.array_equal(a.pose, b.pose) for a, b in zip(first.items, second.items))
-    other = next(plan.layouts(plan.briefs(12, seed=4)[0], 800, 600))
+    other = next(plan.layouts(plan.briefs(6, seed=4)[0], 800, 600))
     assert other.camera != photos[0].camera
+
+
+def test_a_frame_that_is_too_narrow_ends_the_search() -> None:
+    assert not list(plan.layouts(plan.briefs(1, seed=1)[0], 4000, 40))
 
 
 def test_hardware_stands_on_the_table_and_in_nothing_else(photos: list[plan.Photo]) -> None:
