@@ -13,7 +13,7 @@ import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from official.vision.ops import preprocess_ops
 
-from garden.augment import Augment, mosaic, resize
+from garden.augment import Augment, Photo, resize
 from garden.records import read_sample
 
 _PARALLEL = tf.data.AUTOTUNE
@@ -34,8 +34,8 @@ def training(
     """
     data, settings = config.train_data, config.augmentation
     height, width = config.model.input_size[:2]
-    seed = data.seed or 0
-    photos = _records(files, seed)
+    start = data.seed or 0
+    photos = _records(files, start)
     if context and context.num_input_pipelines > 1:
         photos = photos.shard(context.num_input_pipelines, context.input_pipeline_id)
     decode = _decoder(height, width)
@@ -48,31 +48,30 @@ def training(
 
     def stream(offset: int) -> tf.data.Dataset:
         shuffled = photos.shuffle(
-            min(data.shuffle_buffer_size, _SHUFFLED), seed + offset, reshuffle_each_iteration=True
+            min(data.shuffle_buffer_size, _SHUFFLED), start + offset, reshuffle_each_iteration=True
         )
         return shuffled.repeat()
 
     augment = Augment(settings, height, width)
 
     def change(number: tf.Tensor, *streams: Any) -> Any:
-        numbered = tf.random.experimental.stateless_fold_in([seed, 0], number)
-        seeds = tf.unstack(tf.random.experimental.stateless_split(numbered, 6))
+        numbered = tf.random.experimental.stateless_fold_in([start, 0], number)
+        seed, chance = tf.unstack(tf.random.experimental.stateless_split(numbered, 2))
 
-        def one(index: int):
+        def photo(index: int) -> Photo:
             # Decoded here, a photo that no mosaic takes costs nothing.
-            photo = streams[index] if cached else decode(streams[index])
-            return augment(photo["image"], photo["boxes"], photo["classes"], seeds[index])
+            example = streams[index] if cached else decode(streams[index])
+            return example["image"], example["boxes"], example["classes"]
 
         if settings.mosaic:
-            chosen = tf.random.stateless_uniform([], seeds[5]) < settings.mosaic
             image, boxes, classes = tf.cond(
-                chosen,
-                lambda: mosaic([one(index) for index in range(4)], settings.keep_visible, seeds[4]),
-                lambda: one(0),
+                tf.random.stateless_uniform([], chance) < settings.mosaic,
+                lambda: augment.mosaic([photo(index) for index in range(4)], seed),
+                lambda: augment.one(photo(0), seed),
             )
         else:
-            image, boxes, classes = one(0)
-        return parse(_for_parser(tf.ensure_shape(image, [height, width, 3]), boxes, classes))
+            image, boxes, classes = augment.one(photo(0), seed)
+        return parse(_for_parser(image, boxes, classes))
 
     streams = [stream(offset) for offset in range(streams_needed)]
     numbers = tf.data.Dataset.counter(config.first_example)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ def test_boxes_follow_their_objects(seed: int) -> None:
         flip_vertical=True, quarter_turns=True, aspect=1.4, keep_visible=0.01
     )
     image, boxes = _picture()
-    changed, moved, classes = Augment(settings, 192, 256)(image, boxes, np.array([1]), [seed, 7])
+    augment_photo = Augment(settings, 192, 256)
+    changed, moved, classes = augment_photo.one((image, boxes, np.array([1])), [seed, 7])
     assert changed.shape == (192, 256, 3)
     if len(moved) == 0:
         pytest.skip("the object left the view with this seed")
@@ -54,7 +56,8 @@ def test_a_box_mostly_out_of_view_is_dropped() -> None:
     image, _ = _picture()
     corners = np.array([[0, 0, 0.2, 0.2], [0.8, 0.8, 1, 1]], np.float32)
     change = Augment(settings, 128, 128)
-    kept = [len(change(image, corners, np.array([1, 2]), [seed, 1])[1]) for seed in range(20)]
+    photo = (image, corners, np.array([1, 2]))
+    kept = [len(change.one(photo, [seed, 1])[1]) for seed in range(20)]
     # Enlarged by 1.6, opposite corners cannot both be in view.
     assert max(kept) == 1
     assert min(kept) == 0
@@ -64,7 +67,8 @@ def test_the_same_seed_gives_the_same_picture() -> None:
     settings = config.Augmentation(brightness=0.2, contrast=0.3, saturation=0.3, hue=0.02)
     image, boxes = _picture()
     change = Augment(settings, 64, 64)
-    first, again, other = (change(image, boxes, np.array([1]), [seed, 0])[0] for seed in (1, 1, 2))
+    photo = (image, boxes, np.array([1]))
+    first, again, other = (change.one(photo, [seed, 0])[0] for seed in (1, 1, 2))
     assert (first.numpy() == again.numpy()).all()
     assert not (first.numpy() == other.numpy()).all()
 
@@ -81,23 +85,45 @@ def test_resizing_is_that_of_pillow() -> None:
     assert difference.mean() <= 0.5
 
 
-def test_a_mosaic_keeps_boxes_in_their_quarters() -> None:
+def test_a_mosaic_shows_four_photos_with_their_boxes() -> None:
+    settings = config.Augmentation(scale_min=1.0, scale_max=1.0, flip_horizontal=False)
     photos = [
         (
-            tf.fill([64, 64, 3], 50.0 * number),
+            tf.fill([50, 70, 3], 50.0 * number),
             tf.constant([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.1, 0.1]]),
             tf.constant([number, 9]),
         )
         for number in (1, 2, 3, 4)
     ]
-    image, boxes, classes = augment.mosaic(photos, 0.05, tf.constant([3, 4]))
-    whole = boxes.numpy()[classes.numpy() < 9]
+    whole = Augment(dataclasses.replace(settings, keep_visible=0.05), 64, 96)
+    image, boxes, classes = whole.mosaic(photos, tf.constant([3, 4]))
+    assert image.shape == (64, 96, 3)
+    large = boxes.numpy()[classes.numpy() < 9]
     assert classes.numpy()[classes.numpy() < 9].tolist() == [1, 2, 3, 4]
-    for number, box in zip((1, 2, 3, 4), whole):
-        ymin, xmin, ymax, xmax = np.round(box * 64).astype(int)
-        assert (image.numpy()[ymin:ymax, xmin:xmax] == 50.0 * number).all()
+    for number, box in zip((1, 2, 3, 4), large):
+        ymin, xmin, ymax, xmax = np.round(box * [64, 96, 64, 96]).astype(int)
+        np.testing.assert_allclose(image.numpy()[ymin:ymax, xmin:xmax], 50.0 * number, atol=0.5)
+    assert np.isclose(((large[:, 2:] - large[:, :2]).prod(axis=1)).sum(), 1.0)
     # Only the first quarter shows the small box in its photo's corner.
     assert (classes.numpy() == 9).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"brightness": 0.2}, lambda pixel: np.ptp(pixel) == pytest.approx(120, abs=1)),
+        ({"saturation": 0.5}, lambda pixel: np.ptp(pixel) != pytest.approx(120, abs=3)),
+        ({"hue": 0.3}, lambda pixel: pixel.argmax() != 0 or pixel[1] != pytest.approx(80, abs=9)),
+        ({}, lambda pixel: np.allclose(pixel, [180, 80, 60], atol=0.5)),
+    ],
+    ids=["brightness", "saturation", "hue", "none"],
+)
+def test_colours(changed: dict, expected) -> None:
+    image = np.zeros([8, 8, 3], np.uint8) + np.array([180, 80, 60], np.uint8)
+    settings = config.Augmentation(scale_min=1.0, scale_max=1.0, **changed)
+    photo = (image, np.zeros([0, 4], np.float32), np.zeros([0], np.int64))
+    pixel = Augment(settings, 8, 8).one(photo, [5, 2])[0].numpy()[4, 4]
+    assert expected(pixel), pixel
 
 
 def _experiment(files: list[str], override: str = ""):
