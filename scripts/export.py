@@ -118,7 +118,6 @@ def raw_heads_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], 
     """Picture, uint8 [1, H, W, 3] -> ``scores`` [1, N, C] after sigmoid, ``boxes`` [1, N, 4]."""
 
     def raw_heads(images: tf.Tensor) -> Outputs:
-        images = tf.ensure_shape(images, _picture_spec(detector).shape)
         features = model.backbone(_normalised(images, detector), training=False)
         if model.decoder is not None:
             features = model.decoder(features, training=False)
@@ -196,7 +195,8 @@ def frozen_graph(
         )
         for name, tensor in zip(_NAMES, outputs):
             tf.identity(tensor, name=name)
-    return graph.as_graph_def()
+    # Keras leaves placeholders of its own behind, which readers of the graph take for inputs.
+    return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), list(_NAMES))
 
 
 def _resized(photo: tf.Tensor, detector: Detector) -> tf.Tensor:
@@ -205,7 +205,9 @@ def _resized(photo: tf.Tensor, detector: Detector) -> tf.Tensor:
     tf.image.resize rounds otherwise; near a tie of two scores that changes the detections.
     """
     across = _resampled(photo[0], 1, detector.input.width)
-    return _resampled(across, 0, detector.input.height)[None]
+    picture = _resampled(across, 0, detector.input.height)[None]
+    # The loop over neighbours has lost what two-stage models build their graph by.
+    return tf.ensure_shape(picture, _picture_spec(detector).shape)
 
 
 def _resampled(picture: tf.Tensor, axis: int, size: int) -> tf.Tensor:
