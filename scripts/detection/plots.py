@@ -55,12 +55,17 @@ def precision_recall(path: Path, result: CocoResult, classes: Sequence[str]) -> 
 def confusion_matrix(
     path: Path, counts: np.ndarray, classes: Sequence[str], score_threshold: float
 ) -> None:
-    """``counts`` as ``metrics.confusion`` gives them, coloured by the share of each row."""
+    """``counts`` as ``metrics.confusion`` gives them: right ones blue, errors orange, by share."""
     size = len(counts)
     side = min(14.0, 3.2 + 0.62 * size)
     figure, axes = _figure(side + 0.6, side)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    objects = counts.sum(axis=1)
+    # The last row has no objects of its own: a false detection weighs as in the largest class.
+    objects[-1] = max(objects.max(), 1)
+    shares = counts / np.maximum(objects, 1)[:, None]
+    right = np.eye(size, dtype=bool)
+    for part, colours in ((right, "Blues"), (~right, "Oranges")):
+        axes.imshow(np.ma.masked_array(shares, ~part | (counts == 0)), cmap=colours, vmin=0, vmax=1)
     if size <= _NUMBERED:
         for row, column in np.ndindex(counts.shape):
             if counts[row, column]:
@@ -73,8 +78,10 @@ def confusion_matrix(
                     va="center",
                     color="white" if dark else "black",
                 )
-        axes.set_xticks(range(size), [*classes, "(missed)"], rotation=45, ha="right")
-        axes.set_yticks(range(size), [*classes, "(nothing there)"])
+    font = min(10.0, 320 / size)
+    names = {"rotation": 45, "ha": "right", "fontsize": font}
+    axes.set_xticks(range(size), [*classes, "(missed)"], **names)
+    axes.set_yticks(range(size), [*classes, "(nothing there)"], fontsize=font)
     axes.set(
         xlabel="detected as",
         ylabel="annotated as",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from console import InputError
 from detection.decoding import decode, decode_boxes
@@ -86,6 +87,27 @@ def test_what_is_not_a_number_is_no_detection() -> None:
 def test_nothing_above_the_threshold_gives_an_empty_result() -> None:
     found = decode(np.zeros((3, 2)), np.zeros((3, 4)), a_detector(), 100, 100)
     assert len(found) == 0 and found.boxes.shape == (0, 4)
+
+
+def test_the_example_in_the_documentation_does_the_same(tmp_path: Path, monkeypatch) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/ARTIFACTS.md").read_text("utf-8")
+    example = text.split("```python\n")[1].split("```")[0]
+    detector = a_detector(input=NetworkInput(80, 100, (0, 0, 0), (1, 1, 1)))
+    codes = np.array([[0.1, 0, 0.2, 0], [0, -0.2, 9, 0.1], [-0.3, 0.1, 0, 0]], np.float32)
+    scores = np.array([[0.9, 0], [0, 0.8], [0.7, 0]], np.float32)
+
+    def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        np.testing.assert_array_equal(picture, network_input(photo, detector.input))
+        return scores[None], codes[None]
+
+    photo = np.random.default_rng(0).integers(0, 256, (90, 150, 3), np.uint8)
+    write_detector(tmp_path, detector)
+    Image.fromarray(photo).save(tmp_path / "photo.jpg", format="PNG")
+    monkeypatch.chdir(tmp_path)
+    names = {"network": network}
+    exec(example, names)
+    found = decode(scores, codes, detector, width=150, height=90)
+    np.testing.assert_allclose(found.boxes, names["boxes"], rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("scores, codes", [((3, 3), (3, 4)), ((2, 2), (2, 4)), ((3, 2), (4, 3))])
