@@ -10,7 +10,6 @@ from pathlib import Path
 from pipeline import environments, screen, virtualenvs
 from pipeline.configuration import ROOT
 from pipeline.errors import StageFailed
-from pipeline.runners import choose
 
 _LINTERS = (
     ("ruff", "check", "."),
@@ -18,6 +17,12 @@ _LINTERS = (
     ("mypy",),
     ("lint-imports", "--no-logo"),
 )
+
+# Stages are tested where they run. What an environment lacks is skipped there, and says so.
+_STAGE_TESTS = {
+    "train": ("tests/stages",),
+    "render": ("tests/stages/test_render_photos.py", "tests/stages/test_render_plan.py"),
+}
 
 
 def lint() -> None:
@@ -35,11 +40,12 @@ def test(quick: bool, further: Sequence[str] = ()) -> None:
     _must_pass("the unit tests", [*pytest, "tests/unit"])
     if quick:
         return
-    environment = environments.load("train")
-    python = virtualenvs.ensure(environment, screen.say) / "bin" / "python"
-    _must_pass("the stages' tests", [str(python), "-m", "pytest", *further, "tests/stages"])
+    for name, paths in _STAGE_TESTS.items():
+        python = virtualenvs.ensure(environments.load(name), screen.say) / "bin" / "python"
+        _must_pass(
+            f"the stages' tests in '{name}'", [str(python), "-m", "pytest", *further, *paths]
+        )
     _must_pass("the container and end-to-end tests", [*pytest, "tests/docker", "tests/end_to_end"])
-    screen.say(f"runner for this host: {choose('auto')[0].NAME}")
 
 
 def _must_pass(what: str, argv: Sequence[str]) -> None:
