@@ -30,7 +30,8 @@ def errors_told() -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _end(HostError(f"the disk is full ({error.filename}): make room and run it again"))
+        where = f" ({error.filename})" if error.filename else ""
+        _end(HostError(f"the disk is full{where}: make room and run the same command again"))
 
 
 def _end(error: DrydockError) -> None:
