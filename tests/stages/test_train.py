@@ -35,7 +35,7 @@ def _command(records: Path, output: Path, *more: str, model: str = "retinanet_mo
 
 
 def _run(command: list) -> subprocess.CompletedProcess:
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
 
 
 def _events(folder: Path) -> dict[str, list[int]]:
@@ -130,7 +130,7 @@ def test_a_killed_training_goes_on_and_ends_at_the_same_step(records: Path, tmp_
     output = tmp_path / "train"
     command = _command(records, output, "--steps", "40", "--override", SMALL)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not (output / "ckpt-10.index").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
