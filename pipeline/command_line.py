@@ -27,6 +27,10 @@ def errors_told() -> Iterator[None]:
         _end(Interrupted("interrupted; the same command goes on from what is done"))
     except DrydockError as error:
         _end(error)
+    except BrokenPipeError:
+        # The reader went away, as `head` does: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
