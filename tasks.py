@@ -5,16 +5,26 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from invoke import Collection, task
 
-from pipeline import checks, locks, report, tools
-from pipeline.command_line import after_dashes, errors_told, given, known_stage, port_number
+from pipeline import checks, locks, report, shipping, tools
+from pipeline.command_line import (
+    after_dashes,
+    errors_told,
+    given,
+    known_stage,
+    names,
+    port_number,
+)
+from pipeline.configuration import load_stages
 from pipeline.execute import bring_up_to_date, survey
 from pipeline.experiment import open_experiment
 from pipeline.screen import shown
+from pipeline.targets import with_targets
 
 HELP = {
     "name": "the experiment: a folder of its own in artifacts/",
@@ -32,6 +42,9 @@ HELP = {
     "dry_run": "show what would run and the exact command lines, and stop",
     "reset": "forget what earlier commands chose for this experiment",
     "json": "for programs",
+    "target": "a target, several with commas, or all (default: targets in configs/project.toml)",
+    "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
+    "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
     "images": "photos to detect on: a folder, a file or a quoted glob",
     "score_threshold": "below it a detection is not shown",
     "raw_dir": "the photos as taken",
@@ -49,8 +62,12 @@ def command(function: Callable[..., Any]) -> Any:
         with errors_told():
             function(*arguments, **options)
 
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    return task(guarded, help={name: HELP[name] for name in names if name in HELP})
+    options = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return task(
+        guarded,
+        help={name: HELP[name] for name in options if name in HELP},
+        iterable=[name for name in ("target", "precision") if name in options],
+    )
 
 
 @command
@@ -81,7 +98,8 @@ def train(  # noqa: PLR0917
     if dry_run:
         report.dry_run(experiment, survey(experiment, ["evaluate"]), runner, gpu)
         return
-    outcome = bring_up_to_date(experiment, ["evaluate"], runner, gpu=gpu, force=force)
+    forced = load_stages() if force else ()
+    outcome = bring_up_to_date(experiment, ["evaluate"], runner, gpu=gpu, force=forced)
     report.results(experiment, outcome)
 
 
@@ -89,31 +107,84 @@ def train(  # noqa: PLR0917
 def check(_, name="default", data=None, runner="auto"):
     """Find what is wrong with a dataset, and draw a contact sheet of its boxes."""
     experiment = open_experiment(name, given(locals()))
-    bring_up_to_date(experiment, ["check"], runner, force=True)
+    bring_up_to_date(experiment, ["check"], runner, force=["check"])
     print(f"contact sheet: {shown(experiment.output('check') / 'contact_sheet.jpg')}")
 
 
 @command
-def detect(_, images=None, name="default", score_threshold=None, runner="auto", gpu="auto"):
-    """Find objects on photos: pictures with boxes, and detections.json."""
+def detect(  # noqa: PLR0917
+    _,
+    images=None,
+    name="default",
+    target=None,
+    precision=None,
+    score_threshold=None,
+    runner="auto",
+    gpu="auto",
+):
+    """Find objects on photos: pictures with boxes, and detections.json.
+
+    With --target it is the converted detector that looks, in the target's environment.
+    """
     experiment = open_experiment(name, given(locals()))
     photos = Path(images).expanduser().absolute() if images else None
-    bring_up_to_date(experiment, ["detect"], runner, gpu=gpu, images=photos)
-    print(f"pictures and detections.json: {shown(experiment.output('detect'))}")
+    stages = ["detect"]
+    if target:
+        stages = [
+            one.detect for one in shipping.chosen(experiment, names(target), names(precision))
+        ]
+    for stage in stages:
+        bring_up_to_date(experiment, [stage], runner, gpu=gpu, images=photos)
+        print(f"pictures and detections.json: {shown(experiment.output(stage))}")
+
+
+@command
+def convert(_, name="default", target=None, precision=None, runner="auto", force=False):
+    """Convert the detector for devices: inv convert --target openvino-cpu --precision int8"""
+    experiment = open_experiment(name, {})
+    variants = shipping.chosen(experiment, names(target), names(precision))
+    shipping.for_each(experiment, variants, attrgetter("artifact"), runner, force=force)
+    for variant in variants:
+        print(f"{variant.name + ':':<21}{shown(experiment.output(variant.artifact))}")
+
+
+@command
+def verify(  # noqa: PLR0917
+    _,
+    name="default",
+    target=None,
+    precision=None,
+    accept_loss=None,
+    runner="auto",
+    force=False,
+):
+    """Hold converted detectors against the trained one on the test photos; fails closed."""
+    experiment = open_experiment(name, {})
+    variants = shipping.chosen(experiment, names(target), names(precision))
+    if accept_loss:
+        experiment = shipping.accepting(experiment, variants, accept_loss)
+    shipping.for_each(experiment, variants, attrgetter("verify"), runner, force=force)
+
+
+@command
+def targets(_, json=False):
+    """List the devices that a detector can be carried to."""
+    report.targets(json)
 
 
 @command
 def status(_, name="default", json=False):
     """Show which stages of an experiment are current, and why the others are not."""
     experiment = open_experiment(name, {})
-    report.status(experiment, survey(experiment, ["evaluate"]), json)
+    report.status(experiment, survey(experiment, ["evaluate", *shipping.begun(experiment)]), json)
 
 
 @command
 def explain(_, stage, name="default"):
     """Say which photo, parameter, script or environment made a stage stale."""
     experiment = open_experiment(name, {})
-    report.explanation(survey(experiment, [known_stage(stage)])[-1])
+    wanted = known_stage(stage, with_targets(experiment.settings))
+    report.explanation(survey(experiment, [wanted])[-1])
 
 
 @command
@@ -190,6 +261,7 @@ def render(_, output="data/rendered", runner="auto"):
 
 namespace = Collection(
     *(train, detect, status, explain, compare, check, tensorboard),
+    *(convert, verify, targets),
     *(shell, clean, test, lint, lock),
     Collection("data", fetch, resize, split, render),
 )

@@ -6,10 +6,10 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.configuration import ROOT, Settings, load_stages
+from pipeline.configuration import ROOT, Settings, Stage, load_stages
 from pipeline.errors import DrydockError, HostError, InputError, Interrupted
 
 
@@ -83,11 +83,19 @@ def _path(text: str, keep: bool) -> str:
     return str(absolute.relative_to(ROOT)) if absolute.is_relative_to(ROOT) else str(absolute)
 
 
-def known_stage(name: str) -> str:
+def known_stage(name: str, stages: Mapping[str, Stage]) -> str:
     """``name`` if it is a stage."""
-    if name not in load_stages():
-        raise InputError(f"there is no stage '{name}'; it is one of {', '.join(load_stages())}")
+    if name not in stages:
+        raise InputError(
+            f"there is no stage '{name}'; it is one of {', '.join(load_stages())} or of a target, "
+            "such as openvino-cpu/fp16/verify"
+        )
     return name
+
+
+def names(values: Iterable[str]) -> list[str]:
+    """The names in an option that may be repeated or hold several with commas between them."""
+    return [name for value in values for name in value.replace(",", " ").split()]
 
 
 def port_number(text: str) -> int:

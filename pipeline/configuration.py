@@ -31,6 +31,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     script: str
     environment: str
     inputs: tuple[str, ...] = ()  # names of stages or of GIVEN_INPUTS
+    flags: dict[str, str] = {}  # an input's flag, where that is not its name
+    arguments: dict[str, str] = {}  # further flags of the script, the same in every experiment
     after: tuple[str, ...] = ()  # stages that must have passed, but whose output is not read
     options: tuple[str, ...] = ()  # names of Settings fields
     ignores: dict[str, tuple[str, ...]] = {}  # per input: patterns of files that do not count
@@ -49,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     validation: str
     override: str
     score_threshold: float
+    targets: tuple[str, ...]
+    # Per variant ("openvino-cpu/int8"), why a loss beyond the tolerance was accepted.
+    accepted_losses: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         """Refuse values that no stage could work with."""

@@ -8,18 +8,19 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import environments, records, screen, weights
-from pipeline.configuration import ROOT, Stage, load_stages
+from pipeline.configuration import ROOT, Stage
 from pipeline.content import ContentCache
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution
 from pipeline.experiment import ARTIFACTS, Experiment
 from pipeline.plan import Planner, Step, existing_part, needed
 from pipeline.runners import Runner, choose
+from pipeline.targets import with_targets
 
 # Settings of the caller's that change how fast or how talkative a stage is, not what it makes.
 _PASSED_ON = (
@@ -51,10 +52,10 @@ def bring_up_to_date(
     runner: str = "auto",
     *,
     gpu: str = "auto",
-    force: bool = False,
+    force: Collection[str] = (),
     images: Path | None = None,
 ) -> Outcome:
-    """Run what of ``wanted`` and their needs is not current.
+    """Run what of ``wanted`` and their needs is not current, or is named in ``force``.
 
     Raises StageFailed, InputError or HostError; what earlier stages made stays, and so does the
     previous output of the one that failed.
@@ -67,12 +68,12 @@ def bring_up_to_date(
         chosen_weights = weights.choose(experiment.settings)
         chosen: tuple[Runner, str] | None = None
         try:
-            for stage in needed(load_stages(), wanted):
+            for stage in needed(with_targets(experiment.settings), wanted):
                 _recover(experiment.output(stage.name))
                 if "weights" in stage.options and weights.missing(chosen_weights):
                     weights.fetch(chosen_weights)  # their content is part of the stage's key
                 step = planner.examine(stage, {})
-                if step.state == "current" and not force:
+                if step.state == "current" and stage.name not in force:
                     outcome.current.append(stage.name)
                     continue
                 if chosen is None:
@@ -94,7 +95,7 @@ def survey(experiment: Experiment, wanted: Iterable[str], images: Path | None = 
     planner = Planner(experiment, cache, images)
     unmade: dict[str, str] = {}
     steps = []
-    for stage in needed(load_stages(), wanted):
+    for stage in needed(with_targets(experiment.settings), wanted):
         step = planner.examine(stage, unmade)
         if step.reasons:
             unmade[stage.name] = step.reasons[0]

@@ -76,8 +76,8 @@ class Planner:
         """The step for ``stage``; ``unmade`` names the stages that will run first, and why."""
         output = self.experiment.output(stage.name)
         record = records.read(output)
-        paths = {name: self._path(name) for name in stage.inputs}
-        options = {name: self._option(name) for name in stage.options}
+        paths = {stage.flags.get(name, name): self._path(name) for name in stage.inputs}
+        options = {**stage.arguments, **{name: self._option(name) for name in stage.options}}
         waiting = tuple(
             f"{name} will run first" for name in (*stage.inputs, *stage.after) if name in unmade
         )

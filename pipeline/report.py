@@ -15,6 +15,7 @@ from pipeline.execute import Outcome, command_line
 from pipeline.experiment import ARTIFACTS, Experiment
 from pipeline.plan import Step
 from pipeline.screen import duration, say, shown, table
+from pipeline.targets import load_targets
 
 
 def chosen(experiment: Experiment) -> None:
@@ -108,6 +109,27 @@ def results(experiment: Experiment, outcome: Outcome) -> None:
     ):
         say(f"{title + ':':<21}{shown(experiment.output(stage))}")
     say("next: ./inv detect --images FOLDER, ./inv tensorboard")
+
+
+def targets(as_json: bool) -> None:
+    """The devices of configs/targets.toml."""
+    known = load_targets().values()
+    if as_json:
+        say(json.dumps([msgspec.structs.asdict(target) for target in known], indent=2))
+        return
+    table(
+        ("target", "for", "environment", "precisions", "runs here"),
+        [
+            (
+                target.name,
+                target.help,
+                target.environment,
+                " ".join(target.precisions),
+                f"as stand-in: {target.stand_in}" if target.stand_in else "yes",
+            )
+            for target in known
+        ],
+    )
 
 
 def _score(value: float | None) -> str:

@@ -52,7 +52,45 @@ STAGES = {
     "detect.py": """
         (output / "detections.json").write_text(arguments["images"])
     """,
+    "convert_box.py": """
+        whole = Path(arguments["export"], "detector.json").read_text()
+        (output / "model.box").write_text(whole[:-1] if arguments["precision"] == "int8" else whole)
+    """,
+    "predict.py": """
+        (model,) = [path for path in Path(arguments["artifact"]).iterdir() if path.suffix != ".json"
+                    or path.name == "detector.json"]
+        (output / "predictions.json").write_text(model.read_text())
+    """,
+    "verify.py": """
+        found, expected = (
+            Path(arguments[side], "predictions.json").read_text()
+            for side in ("predictions", "reference")
+        )
+        (output / "verify.json").write_text(json.dumps({"passed": found == expected}))
+        if found != expected and not arguments["accept-loss"]:
+            print("error: the boxes of test photo 1 differ", file=sys.stderr)
+            sys.exit(1)
+    """,
 }
+TARGETS = """
+[tolerance]
+fp32 = 0.001
+int8 = 0.02
+
+[targets.tensorflow]
+help = "the reference"
+environment = "train"
+runtime = "tensorflow"
+precisions = ["fp32"]
+
+[targets.box]
+help = "a box"
+environment = "box"
+runtime = "box"
+device = "BOX"
+convert = "scripts/convert_box.py"
+precisions = ["fp32", "int8"]
+"""
 HEAD = """
 import json, os, sys, time
 from pathlib import Path
@@ -73,14 +111,19 @@ class Project:
             source = REPOSITORY / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, folder / name)
-        environment = folder / "docker" / "train"
-        environment.mkdir(parents=True)
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        (environment / "environment.toml").write_text(
-            f'description = "stand-in"\npython = "{version}"\n'
-        )
-        (environment / "requirements.txt").write_text("")
-        (folder / "scripts").mkdir()
+        for name in ("train", "box"):
+            environment = folder / "docker" / name
+            environment.mkdir(parents=True)
+            (environment / "environment.toml").write_text(
+                f'description = "stand-in"\npython = "{version}"\n'
+            )
+            (environment / "requirements.txt").write_text("")
+        (folder / "configs" / "targets.toml").write_text(TARGETS)
+        runtimes = folder / "scripts" / "detection" / "runtimes"
+        runtimes.mkdir(parents=True)
+        for name in ("tensorflow", "box"):
+            (runtimes / f"{name}.py").write_text("")
         (folder / "scripts" / "helper.py").write_text("")
         for name, body in STAGES.items():
             lines = [line[8:] for line in body.strip("\n").split("\n")]

@@ -1,0 +1,143 @@
+"""Targets as stages: what runs for which device, and that a failed one stops only itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import TARGETS, Project
+
+from pipeline import targets
+from pipeline.configuration import load_settings
+from pipeline.errors import InputError
+
+
+def test_the_projects_own_targets_are_sound() -> None:
+    known = targets.load_targets()
+
+    assert next(iter(known)) == targets.REFERENCE
+    stages = targets.with_targets(load_settings())
+    for variant in targets.every():
+        assert {variant.artifact, variant.predict, variant.verify, variant.detect} <= stages.keys()
+    assert all(name in known for name in load_settings().targets)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"box"\nruntime = "box"', '"crate"\nruntime = "box"', "no environment 'crate'"),
+        ('runtime = "box"', 'runtime = "crate"', "runtimes/crate.py"),
+        ("convert_box.py", "convert_crate.py", "convert_crate.py"),
+        ('["fp32", "int8"]', '["fp32", "fp64"]', "fp64"),
+        ("int8 = 0.02\n", "", "no precision 'int8' with a tolerance"),
+        ("[targets.tensorflow]", "[targets.other]", "the reference, comes first"),
+        ('device = "BOX"', 'devise = "BOX"', "devise"),
+    ],
+)
+def test_a_wrong_targets_file_is_refused_by_name(
+    project: Project, old: str, new: str, message: str
+) -> None:
+    assert old in TARGETS
+    project.folder.joinpath("configs/targets.toml").write_text(TARGETS.replace(old, new))
+
+    done = project.invoke("targets")
+
+    assert done.returncode == 2
+    assert "targets.toml" in done.stderr
+    assert message in done.stderr
+
+
+def test_the_targets_are_listed(project: Project) -> None:
+    listed = json.loads(project.invoke("targets", "--json").stdout)
+
+    assert [target["name"] for target in listed] == ["tensorflow", "box"]
+    assert "a box" in project.invoke("targets").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "crate"), "no target crate"),
+        (("--target", "box", "--precision", "fp8"), "--precision fp8"),
+        (("--target", "box", "--precision", "fp16"), "nothing is converted"),
+        (("--target", "tensorflow"), "nothing is converted"),
+    ],
+)
+def test_a_wrong_choice_is_refused(
+    project: Project, arguments: tuple[str, ...], message: str
+) -> None:
+    done = project.invoke("convert", "--runner", "local", *arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_convert_trains_first_and_skips_what_is_current(project: Project) -> None:
+    first = project.invoke("convert", "--runner", "local", "--target", "box")
+
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.index("train: done in") < first.stdout.index("box/fp32/convert: done in")
+    assert project.artifact("default/box/int8/convert/model.box").exists()
+    again = project.invoke("convert", "--runner", "local", "--target", "box")
+    assert "done in" not in again.stdout
+
+
+def test_one_that_fails_stops_only_itself(project: Project) -> None:
+    done = project.invoke("verify", "--runner", "local", "--target", "box")
+
+    assert done.returncode == 1
+    assert "box/fp32/verify: done in" in done.stdout
+    assert "the boxes of test photo 1 differ" in done.stdout
+    assert "box/int8 did not pass" in done.stderr
+    assert project.artifact("default/box/fp32/verify/verify.json").exists()
+    assert not project.artifact("default/box/int8/verify").exists()
+    assert project.artifact("default/box/int8/verify.failed/verify.json").exists()
+
+
+def test_an_accepted_loss_is_remembered_and_recorded(project: Project) -> None:
+    verify = ("verify", "--runner", "local", "--target", "box", "--precision", "int8")
+    assert project.invoke(*verify).returncode == 1
+
+    accepted = project.invoke(*verify, "--accept-loss", "good enough for the shed")
+    assert accepted.returncode == 0, accepted.stderr
+    record = json.loads(project.artifact("default/box/int8/verify/run.json").read_text())
+    assert record["key"]["options"]["accept-loss"] == "good enough for the shed"
+
+    assert project.invoke(*verify).returncode == 0
+
+
+def test_a_target_detects_in_its_own_environment(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    done = project.invoke(
+        *("detect", "--runner", "local", "--target", "box", "--precision", "fp32"),
+        *("--images", str(tmp_path / "photos")),
+    )
+
+    assert done.returncode == 0, done.stderr
+    record = json.loads(project.artifact("default/box/fp32/detect/run.json").read_text())
+    assert record["realised"].rpartition("/")[2].startswith("box-")
+    assert record["key"]["options"]["runtime"] == "box"
+
+
+def test_status_and_explain_know_what_was_begun(project: Project) -> None:
+    project.invoke("convert", "--runner", "local", "--target", "box", "--precision", "fp32")
+
+    assert "box/fp32/convert" in project.invoke("status").stdout
+    assert "box/int8/convert" not in project.invoke("status").stdout
+    assert "predict will run first" in project.invoke("explain", "box/fp32/verify").stdout
+    assert project.invoke("explain", "box/fp8/verify").returncode == 2
+
+
+def test_a_changed_test_photo_does_not_calibrate_again(project: Project) -> None:
+    project.invoke("convert", "--runner", "local", "--target", "box")
+    project.folder.joinpath("data/images/test/1.jpg").write_text("another photo\n")
+
+    again = project.invoke("convert", "--runner", "local", "--target", "box")
+
+    assert "convert: done in" not in again.stdout
+
+
+def test_a_choice_of_nothing_is_an_error() -> None:
+    with pytest.raises(InputError):
+        targets.variants([])
