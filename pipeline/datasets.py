@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline import download, screen
-from pipeline.configuration import CONFIGS
+from pipeline.configuration import CONFIGS, load_toml
 from pipeline.errors import HostError, InputError
 
 _LARGEST_FILE = 64 << 20  # bytes; a photo is far smaller
@@ -68,10 +68,7 @@ class _File:
 @functools.cache
 def load_datasets(path: Path = CONFIGS / "datasets.toml") -> dict[str, Dataset]:
     """All known datasets. Raises InputError naming the file and the key."""
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=dict[str, Dataset])
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
+    return load_toml(path, dict[str, Dataset])
 
 
 def fetch_dataset(name: str, destination: Path, source_folder: Path | None = None) -> None:
