@@ -44,6 +44,7 @@ HELP = {
     "json": "for programs",
     "target": "a target, several with commas, or all (default: targets in configs/project.toml)",
     "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
+    "jobs": "how many targets at once; 0 chooses by cores and memory",
     "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
     "images": "photos to detect on: a folder, a file or a quoted glob",
     "score_threshold": "below it a detection is not shown",
@@ -139,11 +140,13 @@ def detect(  # noqa: PLR0917
 
 
 @command
-def convert(_, name="default", target=None, precision=None, runner="auto", force=False):
+def convert(  # noqa: PLR0917
+    _, name="default", target=None, precision=None, runner="auto", force=False, jobs=0
+):
     """Convert the detector for devices: inv convert --target openvino-cpu --precision int8"""
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), names(precision))
-    shipping.for_each(experiment, variants, attrgetter("artifact"), runner, force=force)
+    shipping.for_each(experiment, variants, attrgetter("artifact"), runner, force=force, jobs=jobs)
     for variant in variants:
         print(f"{variant.name + ':':<21}{shown(experiment.output(variant.artifact))}")
 
@@ -157,13 +160,14 @@ def verify(  # noqa: PLR0917
     accept_loss=None,
     runner="auto",
     force=False,
+    jobs=0,
 ):
     """Hold converted detectors against the trained one on the test photos; fails closed."""
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), names(precision))
     if accept_loss:
         experiment = shipping.accepting(experiment, variants, accept_loss)
-    shipping.for_each(experiment, variants, attrgetter("verify"), runner, force=force)
+    shipping.for_each(experiment, variants, attrgetter("verify"), runner, force=force, jobs=jobs)
 
 
 @command

@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/nms.py
 
-The heads are those of a 320x320 detector (levels 3 to 6, 19125 anchors, three classes). "candidates" are the scores above the threshold: a trained detector has tens to a few
-hundred of them, an untrained or badly quantized one thousands. What is measured is CPU time, which
-other work on the machine hardly distorts.
+The heads are those of a 320x320 detector (levels 3 to 6, 19125 anchors, three classes).
+"candidates" are the scores above the threshold: a trained detector has tens to a few hundred of
+them, an untrained or badly quantized one thousands. What is measured is CPU time, which other work
+on the machine hardly distorts.
 """
 
 from __future__ import annotations

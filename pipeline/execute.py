@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import os
@@ -54,13 +55,14 @@ def bring_up_to_date(
     gpu: str = "auto",
     force: Collection[str] = (),
     images: Path | None = None,
+    held: bool = False,
 ) -> Outcome:
     """Run what of ``wanted`` and their needs is not current, or is named in ``force``.
 
-    Raises StageFailed, InputError or HostError; what earlier stages made stays, and so does the
-    previous output of the one that failed.
+    ``held``: the caller has the experiment's lock. Raises StageFailed, InputError or HostError;
+    what earlier stages made stays, and so does the previous output of the one that failed.
     """
-    with experiment.locked():
+    with contextlib.nullcontext() if held else experiment.locked():
         experiment.remember()
         cache = content_cache()
         planner = Planner(experiment, cache, images)

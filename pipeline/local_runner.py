@@ -63,7 +63,7 @@ def run(execution: Execution, realised: str, output: Output) -> int:
             stdout=None if execution.interactive else subprocess.PIPE,
             stderr=None if execution.interactive else subprocess.PIPE,
             # Nothing here runs threads before the fork, and the function only makes a system call.
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
         try:
             if not execution.interactive:
@@ -118,5 +118,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is gone (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from pipeline.configuration import Stage
 from pipeline.errors import InputError, StageFailed
-from pipeline.execute import Outcome, bring_up_to_date
+from pipeline.execute import bring_up_to_date
 from pipeline.experiment import Experiment
+from pipeline.local_runner import die_with_parent
+from pipeline.plan import needed
 from pipeline.screen import say
-from pipeline.targets import Variant, every, variants
+from pipeline.targets import Variant, every, variants, with_targets
 
 
 def chosen(
@@ -55,21 +62,62 @@ def for_each(
     *,
     gpu: str = "auto",
     force: bool = False,
-) -> list[Outcome]:
-    """Run ``stage(variant)`` and what it needs for all ``variants``.
+    jobs: int = 0,
+) -> None:
+    """Run ``stage(variant)`` and what it needs for all ``variants``, ``jobs`` at once (0: auto).
 
     Each message is shown when it happens; StageFailed at the end names those that failed. An
     error of what all of them need (the dataset, the training) ends the command at once.
     """
-    outcomes, failed = [bring_up_to_date(experiment, ["export"], runner, gpu=gpu)], []
-    for variant in variants:
-        wanted = [stage(variant)]
-        forced = wanted if force else ()
-        try:
-            outcomes.append(bring_up_to_date(experiment, wanted, runner, gpu=gpu, force=forced))
-        except (StageFailed, InputError) as error:
-            say(f"error: {error}")
-            failed.append(variant.name)
+    wanted = [stage(variant) for variant in variants]
+    one = functools.partial(_one, experiment, runner, gpu, force)
+    with experiment.locked():
+        shared = in_common(with_targets(experiment.settings), wanted)
+        bring_up_to_date(experiment, shared, runner, gpu=gpu, held=True)
+        jobs = jobs or at_once(len(variants), _cores(), _free_memory())
+        if jobs == 1:
+            problems = [one(name) for name in wanted]
+        else:
+            # Forked, so that each is the main program of its process: Ctrl-C and a polite kill
+            # reach it, and its stage ends with it. Leaving early ends them all.
+            with multiprocessing.get_context("fork").Pool(jobs, die_with_parent) as pool:
+                problems = pool.map(one, wanted, chunksize=1)
+    failed = [variant.name for variant, problem in zip(variants, problems, strict=True) if problem]
     if failed:
         raise StageFailed(f"{', '.join(failed)} did not pass; each reason stands above")
-    return outcomes
+
+
+def in_common(stages: Mapping[str, Stage], wanted: Sequence[str]) -> list[str]:
+    """What more than one of ``wanted`` needs, and the export in any case."""
+    count = collections.Counter(
+        stage.name for name in wanted for stage in needed(stages, [name]) if stage.name != name
+    )
+    return ["export", *(name for name, users in count.items() if users > 1)]
+
+
+def at_once(variants: int, cores: int, memory: int) -> int:
+    """How many to work on at a time: converters use about two cores and at most 4 GiB each."""
+    return max(1, min(variants, cores // 2, memory // (4 * 1024**3)))
+
+
+def _one(experiment: Experiment, runner: str, gpu: str, force: bool, stage: str) -> bool:
+    """Whether the stage failed; its message has been shown."""
+    try:
+        bring_up_to_date(
+            experiment, [stage], runner, gpu=gpu, force=[stage] if force else (), held=True
+        )
+    except (StageFailed, InputError) as error:
+        say(f"error: {error}")
+        return True
+    return False
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (ValueError, OSError):  # macOS does not tell
+        return 0

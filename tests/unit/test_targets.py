@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import TARGETS, Project
 
-from pipeline import targets
+from pipeline import shipping, targets
 from pipeline.configuration import load_settings
 from pipeline.errors import InputError
 
@@ -93,6 +93,36 @@ def test_one_that_fails_stops_only_itself(project: Project) -> None:
     assert project.artifact("default/box/fp32/verify/verify.json").exists()
     assert not project.artifact("default/box/int8/verify").exists()
     assert project.artifact("default/box/int8/verify.failed/verify.json").exists()
+
+
+def test_several_at_once_do_the_same(project: Project) -> None:
+    done = project.invoke("verify", "--runner", "local", "--target", "box", "--jobs", "2")
+
+    assert done.returncode == 1
+    assert done.stdout.count("tensorflow/fp32/predict: done in") == 1
+    assert "box/int8 did not pass" in done.stderr
+    assert project.artifact("default/box/fp32/verify/verify.json").exists()
+    assert not project.artifact("default/box/int8/verify").exists()
+
+
+def test_an_error_that_concerns_all_ends_the_command(project: Project) -> None:
+    project.folder.joinpath("data/images/train/1.xml").write_text("broken")
+
+    done = project.invoke("convert", "--runner", "local", "--target", "box")
+
+    assert done.returncode == 2
+    assert "1.xml: it is broken" in done.stderr
+    assert not project.artifact("default/box").exists()
+
+
+@pytest.mark.parametrize(
+    ("variants", "cores", "memory_gib", "expected"),
+    [(6, 2, 24, 1), (6, 8, 64, 4), (3, 16, 64, 3), (6, 16, 9, 2), (6, 16, 0, 1)],
+)
+def test_as_many_at_once_as_the_host_carries(
+    variants: int, cores: int, memory_gib: int, expected: int
+) -> None:
+    assert shipping.at_once(variants, cores, memory_gib * 1024**3) == expected
 
 
 def test_an_accepted_loss_is_remembered_and_recorded(project: Project) -> None:
