@@ -22,7 +22,12 @@ _LINTERS = (
 _STAGE_TESTS = {
     "train": ("tests/stages",),
     "render": ("tests/stages/test_render_photos.py", "tests/stages/test_render_plan.py"),
+    "openvino": ("tests/stages/test_openvino.py",),
+    "litert": ("tests/stages/test_litert.py",),
+    "nvidia": ("tests/stages/test_onnx.py",),
 }
+# Made in 'train' for the environments that cannot make an export themselves.
+_TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"
 
 
 def lint() -> None:
@@ -42,6 +47,9 @@ def test(quick: bool, further: Sequence[str] = ()) -> None:
         return
     for name, paths in _STAGE_TESTS.items():
         python = virtualenvs.ensure(environments.load(name), screen.say) / "bin" / "python"
+        if name == "train":
+            tiny = [str(python), "tests/stages/tiny_export.py", str(_TINY_EXPORT)]
+            _must_pass("making the export that other environments are tested with", tiny)
         _must_pass(
             f"the stages' tests in '{name}'", [str(python), "-m", "pytest", *further, *paths]
         )

@@ -1,4 +1,4 @@
-"""Detect objects in photos with an exported detector.
+"""Detect objects in photos with an exported or converted detector.
 
     python scripts/detect.py --export artifacts/default/export --images my_photos/ \\
         --output artifacts/default/detect
@@ -11,42 +11,56 @@ boxes drawn on them below annotated/. A photo that cannot be read is reported an
 from __future__ import annotations
 
 import argparse
+import functools
 import glob
 import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 from PIL import Image
 
-import garden.quiet  # noqa: F401  (before TensorFlow)
 from atomic import atomic_write
 from console import InputError, StageError, progress, run, say, warn
 from dataset.folder import is_photo, natural_key
 from dataset.image import PhotoError, load_photo, shown
+from detection import runtimes
 from detection.detections import Detections
 from detection.drawing import draw_boxes
-from detection.runtimes import tensorflow
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--export", type=Path, required=True, help="folder that export.py wrote")
+    parser.add_argument(
+        *("--export", "--artifact"),
+        type=Path,
+        required=True,
+        help="folder that export.py or a converter wrote",
+    )
+    parser.add_argument("--runtime", default="tensorflow", help=", ".join(runtimes.names()))
+    parser.add_argument("--device", default="", help="what the runtime shall run on")
     parser.add_argument("--images", required=True, help="photo, folder or pattern")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     parser.add_argument("--score-threshold", type=float, default=0.5, help="default: %(default)s")
     arguments = parser.parse_args()
     if not 0 <= arguments.score_threshold <= 1:
         raise InputError("--score-threshold must be from 0 to 1")
-    detect(arguments.export, arguments.images, arguments.output, arguments.score_threshold)
+    detect(
+        functools.partial(runtimes.load, arguments.runtime, arguments.export, arguments.device),
+        arguments.images,
+        arguments.output,
+        arguments.score_threshold,
+    )
 
 
-def detect(export: Path, images: str, output: Path, score_threshold: float) -> None:
+def detect(load: Callable[[], Any], images: str, output: Path, score_threshold: float) -> None:
     """Detect in all photos that ``images`` means; writes into ``output``.
+
+    ``load`` gives the detector; it is called when it is clear that there are photos.
 
     InputError when there are no photos, StageError when none of them can be read.
     """
@@ -56,7 +70,7 @@ def detect(export: Path, images: str, output: Path, score_threshold: float) -> N
     names = [name for name in names if not name.startswith(drawn)]
     if not names:
         raise InputError(f"{shown(images)}: there is no photo but those drawn by an earlier run.")
-    runtime = tensorflow.load(export)
+    runtime = load()
     classes = runtime.detector.classes
     pictures = picture_names(names)
     output.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,8 @@ BOX = (10.0, 5.0, 30.0, 40.0)
 @pytest.fixture(autouse=True)
 def detector(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = detections(("nut", 0.9, BOX), ("bolt", 0.4, BOX))
-    monkeypatch.setattr(detect.tensorflow, "load", lambda folder: FakeRuntime(lambda photo: answer))
+    fake = FakeRuntime(lambda photo: answer)
+    monkeypatch.setattr(detect.runtimes, "load", lambda runtime, folder, device: fake)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, images: object, output: Path, *more: object) -> int:

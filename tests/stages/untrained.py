@@ -70,6 +70,8 @@ def _make_talkative(model: Any) -> None:
         layer.bias.assign(tf.zeros_like(layer.bias))
         levels = model.head(features, training=False)[output].values()
         values = tf.concat([tf.reshape(level, [-1]) for level in levels], axis=0)
-        kernel = layer.pointwise_kernel
-        kernel.assign(kernel * (spread / tf.math.reduce_std(values)))
+        # Half of the factor in each kernel: in one it would be too much for 16 bits.
+        factor = tf.sqrt(spread / tf.math.reduce_std(values))
+        for kernel in (layer.depthwise_kernel, layer.pointwise_kernel):
+            kernel.assign(kernel * factor)
         layer.bias.assign(tf.fill(layer.bias.shape, bias))

@@ -16,6 +16,9 @@ ALLOWED = {"numpy", "PIL", "lxml"}
 # A runtime is the one place that knows its vendor's library, and HEIC needs a decoder.
 EXCEPTIONS = {
     "detection/runtimes/tensorflow.py": {"tensorflow"},
+    "detection/runtimes/openvino.py": {"openvino"},
+    "detection/runtimes/onnx.py": {"onnxruntime"},
+    "detection/runtimes/litert.py": {"ai_edge_litert"},
     "detection/metrics.py": {"pycocotools"},  # evaluation only, which no device runs
     "detection/plots.py": {"matplotlib"},
     "dataset/image.py": {"pillow_heif"},

@@ -1,17 +1,22 @@
 """One module for each thing that can run an exported network, all of the same shape.
 
-Each offers ``load(folder)``, which returns something with ``detector`` (a ``Detector``) and
-``detect(photo)`` (uint8 [height, width, 3] RGB -> ``Detections``). For one-stage networks that is
-``RawHeads`` from here: the module only says how to call its network.
+Each offers ``load(folder, device, threads)``, which returns something with ``detector`` (a
+``Detector``) and ``detect(photo)`` (uint8 [height, width, 3] RGB -> ``Detections``). For one-stage
+networks that is ``RawHeads`` from here: the module only says how to call its network. ``device``
+is the runtime's own name of what to run on, empty for its default; ``threads`` is how many cores
+it may use, 0 for all.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-from typing import Callable
+from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 
+from console import InputError
 from detection.decoding import decode
 from detection.detections import Detections
 from detection.detector import Detector
@@ -32,3 +37,34 @@ class RawHeads:
         """The objects in ``photo``, uint8 [height, width, 3], RGB, upright."""
         scores, codes = self.network(network_input(photo, self.detector.input))
         return decode(scores, codes, self.detector, photo.shape[1], photo.shape[0])
+
+
+def names() -> list[str]:
+    """The runtimes there are."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
+def load(runtime: str, folder: Path, device: str = "", threads: int = 0) -> Any:
+    """The detector in ``folder``, run by the module called ``runtime``.
+
+    InputError when there is no such runtime, its library is not in this environment, or the
+    folder does not hold what it runs.
+    """
+    if runtime not in names():
+        raise InputError(f"--runtime {runtime}: it is one of {', '.join(names())}")
+    try:
+        return importlib.import_module(f"detection.runtimes.{runtime}").load(
+            Path(folder), device, threads
+        )
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--runtime {runtime}: this environment has no {error.name}; run it in its own one"
+        ) from None
+
+
+def model_file(folder: Path, name: str) -> Path:
+    """``folder/name``; InputError where a converter has not left it there."""
+    path = folder / name
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file. Convert the detector again.")
+    return path

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Union
+from typing import Any, Callable, Union
 
 import numpy as np
 
@@ -38,9 +39,16 @@ class WholeModel:
         )
 
 
-def load(folder: Path) -> Union[RawHeads, WholeModel]:
-    """The detector in ``folder``, an export. Loads in seconds; the first photo takes longer."""
+def load(folder: Path, device: str = "", threads: int = 0) -> Union[RawHeads, WholeModel]:
+    """The detector in ``folder``, an export. Loads in seconds; the first photo takes longer.
+
+    ``device`` is not used: TensorFlow takes a GPU where it sees one.
+    """
     detector = read_detector(folder)
+    if threads:
+        tf = _tensorflow()
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     if detector.kind == TWO_STAGE:
         return whole_model(folder)
     signature = _signature(Path(folder) / "raw_heads")
@@ -60,8 +68,7 @@ def whole_model(folder: Path) -> WholeModel:
 def _signature(folder: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     if not (folder / "saved_model.pb").is_file():
         raise InputError(f"{folder}: there is no SavedModel. Export the detector again.")
-    import tensorflow as tf  # seconds: only when something is really to be run
-
+    tf = _tensorflow()
     model = tf.saved_model.load(str(folder))
     function = model.signatures["serving_default"]
     (name,) = function.structured_input_signature[1]
@@ -73,3 +80,12 @@ def _signature(folder: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     # The function lives only as long as the object it came from.
     call.model = model  # type: ignore[attr-defined]
     return call
+
+
+def _tensorflow() -> Any:
+    """TensorFlow takes seconds to import: only when something is really to be run."""
+    # It logs missing CUDA as errors; its real errors come as Python exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow
+
+    return tensorflow

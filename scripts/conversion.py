@@ -1,0 +1,93 @@
+"""What all converters share: their flags, the calibration set, and what lies beside an artifact."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from atomic import atomic_write
+from console import InputError
+from dataset.folder import photos
+from dataset.image import load_photo
+from detection.detector import TWO_STAGE, Detector, read_detector, write_detector
+from detection.preprocess import network_input
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+# Activation ranges settle after a few dozen photos; more cost time and find ever rarer outliers.
+_CALIBRATION_PHOTOS = 100
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a converter was asked for."""
+
+    export: Path
+    onnx: Optional[Path]
+    data: Optional[Path]
+    precision: str
+    chip: str
+    seed: int
+    output: Path
+    detector: Detector
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Pictures as the network gets them, uint8 [1, H, W, 3] each, and the photos they are of."""
+
+    names: tuple[str, ...]
+    pictures: tuple[np.ndarray, ...]
+
+
+def request(description: str, chips: tuple[str, ...] = ("",), onnx: bool = False) -> Request:
+    """The command line of a converter. InputError for what cannot be converted."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--export", type=Path, required=True, help="folder that export.py wrote")
+    parser.add_argument("--onnx", type=Path, required=onnx, help="folder that make_onnx.py wrote")
+    parser.add_argument("--data", type=Path, help="dataset; int8 is calibrated on its train/")
+    parser.add_argument("--precision", choices=PRECISIONS, required=True)
+    parser.add_argument("--chip", choices=chips, default=chips[0], help="what to convert for")
+    parser.add_argument("--seed", type=int, default=1, help="draws the calibration photos")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    given = parser.parse_args()
+    if given.precision == "int8" and given.data is None:
+        parser.error("--precision int8 is calibrated on photos: give --data")
+    detector = read_detector(given.export)
+    if detector.kind == TWO_STAGE:
+        raise InputError(
+            f"{given.export}: {detector.name} is a two-stage detector; only one-stage detectors "
+            "(RetinaNet) can be converted for devices. Train one of those."
+        )
+    given.output.mkdir(parents=True, exist_ok=True)
+    return Request(detector=detector, **vars(given))
+
+
+def calibration_set(asked: Request, most: int = _CALIBRATION_PHOTOS) -> CalibrationSet:
+    """At most ``most`` photos of the dataset's train/, drawn by the request's seed."""
+    assert asked.data is not None
+    found = photos(asked.data / "train")
+    if not found:
+        raise InputError(f"{asked.data / 'train'}: there is no photo here to calibrate int8 on.")
+    drawn = random.Random(asked.seed).sample(found, min(most, len(found)))
+    pictures = tuple(network_input(load_photo(photo.path), asked.detector.input) for photo in drawn)
+    return CalibrationSet(tuple(photo.name for photo in drawn), pictures)
+
+
+def finish(asked: Request, calibration: Optional[dict[str, Any]] = None) -> None:
+    """Write what a runtime needs beside the model: detector.json, last, marks the folder whole.
+
+    ``calibration`` says how int8 came about: the photos, the method and the reason for it.
+    """
+    if calibration is not None:
+        with atomic_write(asked.output / "calibration.json") as path:
+            path.write_text(json.dumps(calibration, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_detector(asked.output, asked.detector)

@@ -1,0 +1,49 @@
+"""Conversion to OpenVINO and its runtime, in their environment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("openvino", reason="runs in the environment 'openvino'")
+
+from converted import TINY, assert_same_detections, assert_same_heads, convert
+from samples import stage
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_converted_network_gives_tensorflows_heads(tmp_path: Path, precision: str) -> None:
+    folder = convert("convert_openvino.py", tmp_path / "converted", precision)
+
+    assert_same_heads(folder, "openvino", precision)
+
+
+def test_a_photo_gives_tensorflows_detections(tmp_path: Path) -> None:
+    folder = convert("convert_openvino.py", tmp_path / "converted", "fp32")
+
+    assert_same_detections(folder, "openvino")
+
+
+def test_int8_says_what_it_was_calibrated_on(tmp_path: Path) -> None:
+    folder = convert("convert_openvino.py", tmp_path / "converted", "int8", "--seed", "5")
+
+    calibration = json.loads((folder / "calibration.json").read_text())
+    assert sorted(calibration["photos"]) == sorted(f"{n}.jpg" for n in range(12))
+    assert calibration["seed"] == 5
+    assert (folder / "model.bin").stat().st_size < 0.6 * (
+        convert("convert_openvino.py", tmp_path / "fp32", "fp32") / "model.bin"
+    ).stat().st_size
+
+
+def test_int8_without_photos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    done = stage(
+        *("convert_openvino.py", "--export", TINY / "export", "--data", tmp_path),
+        *("--precision", "int8", "--output", tmp_path / "converted"),
+    )
+
+    assert done.returncode == 2
+    assert "no photo here to calibrate int8 on" in done.stderr
+    assert not (tmp_path / "converted" / "detector.json").exists()
