@@ -99,10 +99,12 @@ def compared(
     errors: PhotoErrors,
     classes: Sequence[str],
     name: str,
+    sides: tuple[str, str] = ("annotated", "detected"),
 ) -> Image.Image:
-    """The annotated photo on the left, the detections on the right, errors named on the boxes.
+    """What should be found on the left, the detections on the right, errors named on the boxes.
 
-    ``found`` are the detections to show; the indices in ``errors`` refer to them.
+    ``sides`` are the titles of the two. ``found`` are the detections to show; the indices in
+    ``errors`` refer to them.
     """
     image = Image.fromarray(photo)
     factor = min(1.0, _SIDE / max(image.size))
@@ -132,8 +134,8 @@ def compared(
     text = f"{len(missed)} missed, {len(false)} false, {len(poor)} loose (IoU below 0.75)"
     font = ImageFont.load_default(size=17)
     canvas = ImageDraw.Draw(sheet)
-    canvas.text((4, 7), f"{name}: annotated", fill="black", font=font)
-    canvas.text((image.width + gap + 4, 7), f"detected: {text}", fill="black", font=font)
+    canvas.text((4, 7), f"{name}: {sides[0]}", fill="black", font=font)
+    canvas.text((image.width + gap + 4, 7), f"{sides[1]}: {text}", fill="black", font=font)
     return sheet
 
 
