@@ -11,7 +11,7 @@ variable "DRYDOCK_CA" { default = "" }
 variable "DRYDOCK_PIP_CONF" { default = "" }
 variable "TAG" { default = "dev" }
 
-group "default" { targets = ["train"] }
+group "default" { targets = ["train", "openvino", "litert", "nvidia", "render"] }
 
 target "_common" {
   args = {
@@ -44,4 +44,32 @@ target "train" {
   context  = "docker/train"
   contexts = { base = "target:base", builder = "target:builder" }
   tags     = ["drydock/train:${TAG}"]
+}
+
+target "openvino" {
+  inherits = ["_common"]
+  context  = "docker/openvino"
+  contexts = { base = "target:base", builder = "target:builder" }
+  tags     = ["drydock/openvino:${TAG}"]
+}
+
+target "litert" {
+  inherits = ["_common"]
+  context  = "docker/litert"
+  contexts = { base = "target:base", builder = "target:builder" }
+  tags     = ["drydock/litert:${TAG}"]
+}
+
+target "nvidia" {
+  inherits = ["_common"]
+  context  = "docker/nvidia"
+  contexts = { base = "target:base", builder = "target:builder" }
+  tags     = ["drydock/nvidia:${TAG}"]
+}
+
+target "render" {
+  inherits = ["_common"]
+  context  = "docker/render"
+  contexts = { base = "target:base", builder = "target:builder" }
+  tags     = ["drydock/render:${TAG}"]
 }
