@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 import os
 import shlex
 import shutil
@@ -80,7 +81,7 @@ def bring_up_to_date(
                     continue
                 if chosen is None:
                     chosen = choose(runner)
-                    screen.say(f"runner: {chosen[0].NAME} ({chosen[1]})")
+                    _tell_runner(chosen[0].NAME, chosen[1])
                 screen.say(f"{stage.name}: {'forced' if not step.reasons else step.reasons[0]}")
                 _run(step, experiment, planner, chosen[0], gpu)
                 planner.forget(step.output)
@@ -89,6 +90,12 @@ def bring_up_to_date(
             cache.save()
         outcome.seconds = time.monotonic() - started
         return outcome
+
+
+@functools.cache
+def _tell_runner(name: str, reason: str) -> None:
+    """Once in a command, however many targets it works on."""
+    screen.say(f"runner: {name} ({reason})")
 
 
 def survey(experiment: Experiment, wanted: Iterable[str], images: Path | None = None) -> list[Step]:
