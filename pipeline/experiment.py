@@ -46,7 +46,7 @@ class Experiment:
         """Keep what was chosen for the next command."""
         path = self.folder / "settings.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")  # several targets at once
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self.chosen)))
         temporary.replace(path)
 
