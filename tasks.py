@@ -46,6 +46,7 @@ HELP = {
     "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
     "jobs": "how many targets at once; 0 chooses by cores and memory",
     "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
+    "format": "image (stays in the engine), tar (for `docker load`) or folder (without Docker)",
     "images": "photos to detect on: a folder, a file or a quoted glob",
     "score_threshold": "below it a detection is not shown",
     "raw_dir": "the photos as taken",
@@ -171,6 +172,27 @@ def verify(  # noqa: PLR0917
 
 
 @command
+def package(_, name="default", target=None, precision=None, format="image", output=None):
+    """Pack a verified detector for its device: an image, its archive, or a plain folder.
+
+    Without --precision it is the most compact that passed verification.
+    """
+    experiment = open_experiment(name, {})
+    wanted = names(precision)
+    variants = shipping.chosen(experiment, names(target), wanted)
+    place = Path(output).expanduser().absolute() if output else None
+    report.packages(*shipping.pack(experiment, variants, wanted, format, place))
+
+
+@command
+def ship(_, name="default", target=None, runner="auto", format="image"):
+    """Convert, verify and pack the detector for the targets of configs/project.toml."""
+    experiment = open_experiment(name, {})
+    variants = shipping.chosen(experiment, names(target), ())
+    report.packages(*shipping.ship(experiment, variants, runner, format))
+
+
+@command
 def targets(_, json=False):
     """List the devices that a detector can be carried to."""
     report.targets(json)
@@ -265,7 +287,7 @@ def render(_, output="data/rendered", runner="auto"):
 
 namespace = Collection(
     *(train, detect, status, explain, compare, check, tensorboard),
-    *(convert, verify, targets),
+    *(convert, verify, package, ship, targets),
     *(shell, clean, test, lint, lock),
     Collection("data", fetch, resize, split, render),
 )

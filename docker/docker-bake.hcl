@@ -73,3 +73,53 @@ target "render" {
   contexts = { base = "target:base", builder = "target:builder" }
   tags     = ["drydock/render:${TAG}"]
 }
+
+# --- What is carried to devices. The detector comes on top: device/Dockerfile, `inv package`. ---
+
+target "device-base-amd64" {
+  inherits  = ["_common"]
+  context   = "docker/device/base"
+  contexts  = { builder = "target:builder" }
+  platforms = ["linux/amd64"]
+  tags      = ["drydock/device-base-amd64:${TAG}"]
+}
+
+target "device-base-arm64" {
+  inherits  = ["_common"]
+  context   = "docker/device/base"
+  contexts  = { builder = "target:builder" }
+  platforms = ["linux/arm64"]
+  tags      = ["drydock/device-base-arm64:${TAG}"]
+}
+
+target "device-openvino-cpu" {
+  inherits  = ["_common"]
+  context   = "docker/device/openvino-cpu"
+  contexts  = { base = "target:device-base-amd64", builder = "target:builder" }
+  platforms = ["linux/amd64"]
+  tags      = ["drydock/device/openvino-cpu:${TAG}"]
+}
+
+target "device-nvidia" {
+  inherits  = ["_common"]
+  context   = "docker/device/nvidia"
+  contexts  = { base = "target:device-base-amd64", builder = "target:builder" }
+  platforms = ["linux/amd64"]
+  tags      = ["drydock/device/nvidia:${TAG}"]
+}
+
+target "device-arm64" {
+  inherits  = ["_common"]
+  context   = "docker/device/arm64"
+  contexts  = { base = "target:device-base-arm64", builder = "target:builder" }
+  platforms = ["linux/arm64"]
+  tags      = ["drydock/device/arm64:${TAG}"]
+}
+
+target "device-rockchip" {
+  inherits  = ["_common"]
+  context   = "docker/device/rockchip"
+  contexts  = { base = "target:device-base-arm64", builder = "target:builder" }
+  platforms = ["linux/arm64"]
+  tags      = ["drydock/device/rockchip:${TAG}"]
+}

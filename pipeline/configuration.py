@@ -85,13 +85,22 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     default: bool = False
 
 
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a device's image must be told when it runs there."""
+
+    name: str  # for the runtime: CPU, GPU, CUDA; empty where there is no choice
+    run: tuple[str, ...] = ()  # further options of `docker run`
+
+
 class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``docker/<name>/environment.toml``."""
+    """``docker/<name>/environment.toml``, those of devices in ``docker/device/``."""
 
     description: str
     python: str  # "3.11"
     base: str = "base"  # the folder in docker/ that the image builds on
     gpu: bool = False  # can use an NVIDIA GPU
+    platform: str = ""  # linux/arm64: what it is built for, where that is not the builder's own
+    device: Device | None = None  # docker/device/: runs beside a detector, away from this host
 
 
 def load_toml(path: Path, into: type[Document]) -> Document:

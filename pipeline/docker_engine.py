@@ -332,6 +332,12 @@ def image_id(tag: str) -> str | None:
             return None
 
 
+def image_size(tag: str) -> int:
+    """Bytes that a tagged image takes on the disk, the layers it shares with others included."""
+    with _engine() as client:
+        return int(client.images.get(tag).attrs["Size"])
+
+
 def _follow(client: Any, container: Any, execution: Execution, output: Output, memory: int) -> int:
     if execution.interactive and sys.stdin.isatty():
         connection = container.attach_socket(

@@ -29,23 +29,34 @@ def names(root: Path = ROOT) -> list[str]:
     return sorted(path.parent.name for path in (root / "docker").glob("*/environment.toml"))
 
 
+def devices(root: Path = ROOT) -> list[str]:
+    """The environments of ``docker/device/``: a runtime and no more, to be carried to a device."""
+    return sorted(
+        f"device/{path.parent.name}" for path in (root / "docker/device").glob("*/environment.toml")
+    )
+
+
 def load(name: str, root: Path = ROOT) -> Environment:
     """The environment called ``name``; InputError if there is none."""
     folder = root / "docker" / name
     if not (folder / "environment.toml").is_file():
         raise InputError(
-            f"there is no environment '{name}'; docker/ has {', '.join(names(root)) or 'none'}"
+            f"there is no environment '{name}'; docker/ has "
+            f"{', '.join([*names(root), *devices(root)]) or 'none'}"
         )
     return Environment(name, folder, load_toml(folder / "environment.toml", EnvironmentFile))
 
 
 def environment_digest(environment: Environment, cache: ContentCache) -> str:
-    """sha256 over the environment's folder and the one of the base it builds on.
+    """sha256 over the environment's folder and those of the bases it builds on.
 
     It stands for the environment in every stage's key, whichever runner realises it.
     """
     files = cache.tree(environment.folder)
-    base = environment.folder.parent / environment.file.base
-    if environment.file.base and base.is_dir():
-        files |= {f"../{base.name}/{name}": value for name, value in cache.tree(base).items()}
+    docker = environment.folder.parents[environment.name.count("/")]
+    # Every base but the first is itself made with the tools of that one.
+    for base in dict.fromkeys([environment.file.base, "base"]) if environment.file.base else ():
+        if (docker / base).is_dir():
+            tree = cache.tree(docker / base)
+            files |= {f"../{base}/{name}": value for name, value in tree.items()}
     return digest(files)

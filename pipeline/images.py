@@ -59,15 +59,67 @@ def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
     if found := docker_engine.image_id(tag):
         return found
     environ = builder_environment(os.environ)
-    matrix = _matrix(environment, root, environ)
-    tags = {name: image_tag(name, digest) for name in build_order(environment, matrix)}
+    target = environment.replace("/", "-")  # a name in the bake file has no slash
+    matrix = _matrix(target, root, environ)
+    tags = {name: image_tag(name, digest) for name in build_order(target, matrix)}
+    tags[target] = tag
     for name in tags:
-        say(f"building the image of {environment}" if name == environment else f"building {name}")
+        say(f"building the image of {environment}" if name == target else f"building {name}")
         _build(build_command(name, matrix, tags, environ), root, environ, say)
     found = docker_engine.image_id(tag)
     if not found:
         raise DrydockError(f"the builder reported success, but the engine has no image {tag}")
     return found
+
+
+def build_device_image(
+    environment: str,
+    digest: str,
+    *,
+    folder: Path,
+    tag: str,
+    labels: Mapping[str, str],
+    root: Path,
+    say: Say,
+) -> tuple[str, int]:
+    """Put a packed detector on its device's runtime: the image's id and size in bytes.
+
+    The runtime and the builder are built first where they are missing; `folder` is the context.
+    """
+    for needed in (environment, "builder"):
+        ensure_image(needed, digest, root, say)
+    environ = builder_environment(os.environ)
+    runtime = environment.replace("/", "-")
+    matrix = _matrix(runtime, root, environ)
+    matrix["device"] = {
+        **matrix[runtime],
+        "context": str(folder),
+        "dockerfile": str(root / "docker" / "device" / "Dockerfile"),
+        "contexts": {"runtime": f"target:{runtime}", "builder": "target:builder"},
+        "labels": dict(labels),
+    }
+    tags = {runtime: image_tag(environment, digest), "builder": image_tag("builder", digest)}
+    say(f"building {tag}")
+    _build(build_command("device", matrix, {**tags, "device": tag}, environ), root, environ, say)
+    found = docker_engine.image_id(tag)
+    if not found:
+        raise DrydockError(f"the builder reported success, but the engine has no image {tag}")
+    return found, docker_engine.image_size(tag)
+
+
+def save(tag: str, path: Path) -> None:
+    """Write an image as an archive that `docker load` reads; whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    command = ["docker", "save", f"--output={partial}", tag]
+    environ = builder_environment(os.environ)
+    try:
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise DrydockError(f"{tag} could not be saved: {done.stderr.strip()}")
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def builder_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -106,6 +158,7 @@ def build_command(
     command = ["docker", "buildx", "build", "--load", "--progress=plain", f"--tag={tags[name]}"]
     # It holds the time of the build, and makes an index of what should be one image.
     command.append("--provenance=false")
+    command += [f"--platform={platform}" for platform in target.get("platforms", ())]
     if "target" in target:
         command.append(f"--target={target['target']}")
     for alias, context in target.get("contexts", {}).items():
@@ -119,10 +172,13 @@ def build_command(
     # Without a value the builder takes it from its environment: a proxy's password is not shown.
     command += [f"--build-arg={proxy}" for proxy in _PROXIES if environ.get(proxy)]
     command += [f"--secret={secret}" for secret in target.get("secret", ())]
+    command += [
+        f"--label={name}={value}" for name, value in sorted(target.get("labels", {}).items())
+    ]
     if network := environ.get("DRYDOCK_BUILD_NETWORK"):
         command.append(f"--network={network}")
     context = target["context"]
-    return [*command, f"--file={context}/{target.get('dockerfile', 'Dockerfile')}", context]
+    return [*command, f"--file={Path(context, target.get('dockerfile', 'Dockerfile'))}", context]
 
 
 def steps(lines: Iterable[str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pipeline.errors import HostError, InputError
 
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==[^\s;\\]+")
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)", re.MULTILINE)
+_NAMED = ("base", "builder", "runtime")  # images of ours, which who builds puts in
 _URL = re.compile(r"https?://|--(?:extra-)?index-url|--find-links")
 
 
@@ -22,7 +23,7 @@ def _folders(name: str | None) -> list[tuple[Path, str]]:
         environment = environments.load(name)
         return [(environment.folder, environment.file.python)]
     found = [(ROOT, "3.11")]
-    for known in environments.names():
+    for known in [*environments.names(), *environments.devices()]:
         environment = environments.load(known)
         found.append((environment.folder, environment.file.python))
     return [(folder, python) for folder, python in found if (folder / "requirements.in").exists()]
@@ -90,6 +91,12 @@ def lock_problems(folder: Path) -> Iterator[str]:
             yield f"{shown}: {name} is not at {exact[1]} as requirements.in wants; run inv lock"
 
 
+def pinned(lock: Path) -> list[tuple[str, str]]:
+    """The packages of a lock, name and version."""
+    entries = (_PINNED.match(entry) for entry in _entries(lock.read_text()))
+    return [(entry[1], entry[0].partition("==")[2]) for entry in entries if entry]
+
+
 def _satisfied(wanted: str, entry: str) -> bool:
     version = entry.partition("==")[2].split()[0]
     return version.startswith(wanted) if wanted.endswith(".") else version == wanted
@@ -99,7 +106,7 @@ def image_problems(dockerfile: str) -> Iterator[str]:
     """FROM lines of a Dockerfile that float."""
     stages = set(re.findall(r"\bAS\s+(\S+)", dockerfile))
     for image in _FROM.findall(dockerfile):
-        if image in stages or image in ("scratch", "base", "builder"):  # the bake file names them
+        if image in stages or image in ("scratch", *_NAMED):
             continue
         if not re.search(r"@sha256:[0-9a-f]{64}$", image):
             yield f"FROM {image} has no digest"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import msgspec
 
 from pipeline import records
 from pipeline.configuration import load_settings
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageFailed
 from pipeline.execute import Outcome, command_line
 from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.packaging import Package
 from pipeline.plan import Step
 from pipeline.screen import duration, say, shown, table
 from pipeline.targets import load_targets
@@ -130,6 +132,28 @@ def targets(as_json: bool) -> None:
             for target in known
         ],
     )
+
+
+def packages(made: Sequence[Package], failed: Sequence[str]) -> None:
+    """The end of `inv package` and `inv ship`; StageFailed when anything failed."""
+    if made:
+        say()
+        table(
+            ("target", "precision", "mAP", "MB", "packed as"),
+            [
+                (
+                    one.target,
+                    one.precision,
+                    one.labels.get("drydock.map", ""),
+                    f"{one.size / 1e6:.0f}",
+                    one.image if one.format == "image" else shown(Path(one.archive or one.folder)),
+                )
+                for one in made
+            ],
+        )
+        say("model cards: detector/MODEL_CARD.md in each folder")
+    if failed:
+        raise StageFailed(f"{'; '.join(failed)}. Each reason stands above")
 
 
 def _score(value: float | None) -> str:

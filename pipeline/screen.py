@@ -55,6 +55,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def megabytes(size: int) -> str:
+    """``3.3 MB`` of a number of bytes."""
+    return f"{size / 1e6:.1f} MB"
+
+
 def terminal_settings() -> dict[str, str]:
     """What a stage must be told of the terminal, which it cannot see."""
     if not sys.stdout.isatty():

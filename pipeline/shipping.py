@@ -8,17 +8,20 @@ import functools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
+from pipeline import packaging
 from pipeline.configuration import Stage
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import bring_up_to_date
 from pipeline.experiment import Experiment
 from pipeline.local_runner import die_with_parent
+from pipeline.packaging import Package
 from pipeline.plan import needed
 from pipeline.screen import say
-from pipeline.targets import Variant, every, variants, with_targets
+from pipeline.targets import Target, Variant, every, variants, with_targets
 
 
 def chosen(
@@ -85,6 +88,55 @@ def for_each(
     failed = [variant.name for variant, problem in zip(variants, problems, strict=True) if problem]
     if failed:
         raise StageFailed(f"{', '.join(failed)} did not pass; each reason stands above")
+
+
+def pack(
+    experiment: Experiment,
+    variants: Sequence[Variant],
+    precisions: Sequence[str],
+    form: str,
+    output: Path | None = None,
+) -> tuple[list[Package], list[str]]:
+    """Pack each target of ``variants``; what was made, and the targets that could not be.
+
+    Each message is shown when it happens.
+    """
+    packaging.check_format(form)
+    targets = {variant.target.name: variant.target for variant in variants}
+    packed = {
+        name: _pack_one(experiment, target, precisions, form, output)
+        for name, target in targets.items()
+    }
+    made = [package for package in packed.values() if package]
+    return made, [f"{name} was not packed" for name, package in packed.items() if not package]
+
+
+def ship(
+    experiment: Experiment, variants: Sequence[Variant], runner: str, form: str
+) -> tuple[list[Package], list[str]]:
+    """Convert, verify and pack ``variants``; what was packed, and what failed on the way."""
+    packaging.check_format(form)
+    failed = []
+    try:
+        for_each(experiment, variants, lambda variant: variant.verify, runner)
+    except StageFailed as error:
+        failed.append(str(error))
+    made, not_packed = pack(experiment, variants, (), form)
+    return made, failed + not_packed
+
+
+def _pack_one(
+    experiment: Experiment,
+    target: Target,
+    precisions: Sequence[str],
+    form: str,
+    output: Path | None,
+) -> Package | None:
+    try:
+        return packaging.package(experiment, target, precisions, form, output)
+    except (StageFailed, InputError) as error:
+        say(f"error: {error}")
+        return None
 
 
 def in_common(stages: Mapping[str, Stage], wanted: Sequence[str]) -> list[str]:

@@ -37,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     converter: str = ""  # the environment it runs in; empty: the target's own
     chip: str = ""  # what the converter makes it for
     onnx: bool = False  # the converter starts from ONNX
+    package: str = ""  # the folder of docker/device/ that carries it; empty where none does
     tolerance: dict[str, float] = {}  # per precision, where it is not the file's
 
 
@@ -95,6 +96,8 @@ def load_targets(path: Path = CONFIGS / "targets.toml") -> dict[str, Target]:
         for environment in filter(None, (target.environment, target.converter)):
             if environment not in environments.names():
                 raise InputError(f"{where}: there is no environment '{environment}' in docker/")
+        if target.package and f"device/{target.package}" not in environments.devices():
+            raise InputError(f"{where}: there is no docker/device/{target.package}")
         targets[name] = msgspec.structs.replace(target, name=name, tolerance=tolerance)
     if next(iter(targets), "") != REFERENCE or targets[REFERENCE].convert:
         raise InputError(f"{path}: targets.{REFERENCE}, the reference, comes first, unconverted")

@@ -27,6 +27,10 @@ STAGES = {
             folder = Path(arguments["data"], split)
             text = "".join(path.read_text() for path in sorted(folder.iterdir()))
             (output / f"{split}.record").write_text(text)
+            (output / f"{split}_labels.csv").write_text("filename,class\\n0.jpg,nut\\n1.jpg,nut\\n")
+        counts = {"photos": 3, "boxes": 2, "negatives": 1}
+        made = {"classes": ["nut", "rare"], "splits": {"train": counts, "test": counts}}
+        (output / "records.json").write_text(json.dumps(made))
     """,
     "train.py": """
         done = output / "steps"
@@ -55,10 +59,12 @@ STAGES = {
     "convert_box.py": """
         whole = Path(arguments["export"], "detector.json").read_text()
         (output / "model.box").write_text(whole[:-1] if arguments["precision"] == "int8" else whole)
+        about = {"name": "small", "classes": ["nut", "rare"], "input": {"width": 8, "height": 8}}
+        (output / "detector.json").write_text(json.dumps(about))
     """,
     "predict.py": """
-        (model,) = [path for path in Path(arguments["artifact"]).iterdir() if path.suffix != ".json"
-                    or path.name == "detector.json"]
+        converted = Path(arguments["artifact"], "model.box")
+        model = converted if converted.exists() else converted.with_name("detector.json")
         (output / "predictions.json").write_text(model.read_text())
     """,
     "verify.py": """
@@ -66,7 +72,8 @@ STAGES = {
             Path(arguments[side], "predictions.json").read_text()
             for side in ("predictions", "reference")
         )
-        (output / "verify.json").write_text(json.dumps({"passed": found == expected}))
+        result = {"passed": found == expected, "mAP": 0.5, "reference_mAP": 0.5}
+        (output / "verify.json").write_text(json.dumps(result))
         if found != expected and not arguments["accept-loss"]:
             print("error: the boxes of test photo 1 differ", file=sys.stderr)
             sys.exit(1)
@@ -88,6 +95,7 @@ help = "a box"
 environment = "box"
 runtime = "box"
 device = "BOX"
+package = "box"
 convert = "scripts/convert_box.py"
 precisions = ["fp32", "int8"]
 """
@@ -119,6 +127,13 @@ class Project:
                 f'description = "stand-in"\npython = "{version}"\n'
             )
             (environment / "requirements.txt").write_text("")
+        device = folder / "docker" / "device" / "box"
+        device.mkdir(parents=True)
+        (device / "environment.toml").write_text(
+            f'description = "boxes"\npython = "{version}"\n[device]\nname = "BOX 7"\n'
+        )
+        (device / "requirements.txt").write_text("")
+        (folder / "LICENSE").write_text("free\n")
         (folder / "configs" / "targets.toml").write_text(TARGETS)
         runtimes = folder / "scripts" / "detection" / "runtimes"
         runtimes.mkdir(parents=True)

@@ -300,6 +300,21 @@ def test_settings_of_unusual_hosts_reach_the_build() -> None:
     assert "--network=host" in train
 
 
+def test_a_device_image_is_built_for_its_platform_and_labelled() -> None:
+    device = {
+        "context": "/far/folder",
+        "dockerfile": "/repository/docker/device/Dockerfile",
+        "contexts": {"runtime": "target:train"},
+        "platforms": ["linux/arm64"],
+        "labels": {"drydock.map": "0.75"},
+    }
+    command = images.build_command("device", {"device": device}, {**TAGS, "device": "x:y"}, {})
+
+    assert command[-2:] == ["--file=/repository/docker/device/Dockerfile", "/far/folder"]
+    assert {"--platform=linux/arm64", "--label=drydock.map=0.75", "--tag=x:y"} <= set(command)
+    assert "--build-context=runtime=docker-image://drydock/train:0123456789ab" in command
+
+
 def test_the_builder_uses_the_engine_that_runs_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///here.sock")
     environ = images.builder_environment({"DOCKER_CONTEXT": "far", "DRYDOCK_CA": "/my/ca"})

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.locks import image_problems, lock_problems
+from pipeline import environments
+from pipeline.locks import _folders, image_problems, lock_problems
 
 HASH = "--hash=sha256:" + "a" * 64
 DIGEST = "sha256:" + "b" * 64
@@ -46,3 +47,9 @@ def test_pinned_images_and_own_stages_pass() -> None:
     text = f"FROM debian:bookworm@{DIGEST} AS build\nFROM base AS rest\nFROM build\n"
 
     assert list(image_problems(text)) == []
+
+
+def test_devices_have_locks_too() -> None:
+    folders = {folder.name for folder, _ in _folders(None)}
+
+    assert {"train", *(name.removeprefix("device/") for name in environments.devices())} <= folders

@@ -264,7 +264,9 @@ def test_the_record_says_where_an_artifact_came_from(trained: Project) -> None:
     assert set(record["key"]["code"]) == {"scripts/make_records.py", "scripts/helper.py"}
     assert record["runner"] == "local"
     assert record["exit_code"] == 0
-    assert set(record["outputs"]) == {"train.record", "test.record"}
+    assert set(record["outputs"]) == {
+        *("train.record", "test.record", "train_labels.csv", "test_labels.csv", "records.json")
+    }
 
 
 def test_detect_takes_photos_from_anywhere(trained: Project, tmp_path: Path) -> None:

@@ -1,0 +1,239 @@
+"""The papers of a packed detector: its model card and the licences it comes under."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.configuration import Weights
+from pipeline.environments import Environment
+from pipeline.locks import pinned
+from pipeline.provenance import Provenance
+from pipeline.targets import Variant
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the papers say. A Document is what a stage wrote as JSON."""
+
+    variant: Variant
+    environment: Environment
+    origin: Provenance
+    detector: Document  # detector.json
+    data: Document  # records.json
+    boxes: Mapping[str, Mapping[str, int]]  # by split and class
+    metrics: Document  # metrics.json of the exported detector; empty where it is not current
+    verified: Mapping[str, Document]  # by variant, verify.json of all that passed
+    stand_ins: Mapping[str, str]  # by variant: what ran here in the device's place
+    weights: Weights | None  # what training started from, where configs/weights.toml knows it
+
+    @property
+    def mean_ap(self) -> float | None:
+        """mAP of the packed artifact on the test photos."""
+        found: float | None = self.verified[self.variant.name].get("mAP")
+        return found
+
+
+def boxes_per_class(records: Path) -> dict[str, dict[str, int]]:
+    """Split -> class -> number of boxes, from the tables that ``make_records.py`` wrote."""
+    found = {}
+    for path in sorted(records.glob("*_labels.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            counted = Counter(row["class"] for row in csv.DictReader(file))
+        found[path.name.removesuffix("_labels.csv")] = dict(counted)
+    return found
+
+
+def card(facts: Facts) -> str:
+    """The model card, as Markdown."""
+    title = (
+        f"# {facts.origin.experiment} for {facts.variant.target.name}, {facts.variant.precision}"
+    )
+    parts = [
+        title,
+        _summary(facts),
+        "## What it is for, and its limits",
+        _limits(facts),
+        "## Data",
+        _data(facts),
+        "## Figures",
+        _figures(facts),
+        "## Devices",
+        _devices(facts),
+        "## Where it comes from",
+        _stages(facts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def notice(facts: Facts) -> str:
+    """Under which licences the package comes, as Markdown."""
+    weights = facts.weights
+    started = (
+        f"Training started from {weights.origin}; licence: {weights.licence}."
+        if weights
+        else "Training started from no weights of others that this project knows."
+    )
+    packages = "\n".join(f"- {name} {version}" for name, version in pinned(facts.environment.lock))
+    return f"""\
+# Licences
+
+The programs are Drydock's, under the MIT licence (`LICENSE`).
+
+The detector was trained on the photos that the model card names; their licence is their owner's
+matter. {started}
+
+The runtime consists of the packages below. Each brings its licence in its `dist-info` folder (in an
+image below `/opt/venv/lib`); those of the Debian packages of an image are in `/usr/share/doc`.
+
+{packages}
+"""
+
+
+def _summary(facts: Facts) -> str:
+    taken = facts.detector["input"]
+    return table(
+        ("", ""),
+        [
+            ("finds", ", ".join(facts.detector["classes"])),
+            ("trained from", facts.detector["name"]),
+            ("input", f"{taken['width']} x {taken['height']} pixels, RGB"),
+            (
+                "runs with",
+                f"{facts.variant.target.runtime} on {facts.environment.file.description}",
+            ),
+            ("detector", f"sha256:{facts.origin.detector}"),
+            ("made", f"{facts.origin.made}, revision {facts.origin.revision}"),
+        ],
+    )
+
+
+def _limits(facts: Facts) -> str:
+    classes = facts.detector["classes"]
+    lines = [
+        f"It draws boxes around {_listed(classes)} on single photos that resemble those it was "
+        "trained on: same kind of camera, distance, light and background. On others nothing has "
+        "been measured.",
+        "It knows no other objects and takes some of them for one of its own. A person should "
+        "look where a wrong or missing box does harm; for safety, identification of people or "
+        "measuring it is not made.",
+    ]
+    lines += [
+        f"- {caution}"
+        for caution in dict.fromkeys(
+            filter(None, (one.get("caution") for one in (facts.metrics, *facts.verified.values())))
+        )
+    ]
+    absent = [name for name in classes if not facts.boxes.get("test", {}).get(name)]
+    if absent:
+        lines.append(f"- Not measured, because no test photo shows them: {_listed(absent)}.")
+    if facts.origin.accepted_loss:
+        lines.append(
+            "- It loses more mAP against the trained detector than this project tolerates. That "
+            f"was accepted: {facts.origin.accepted_loss}"
+        )
+    if best := facts.metrics.get("best_f1"):
+        lines.append(
+            f"- Scores above {best['score']:.2f} gave the best F1 ({best['f1']:.2f}) on the test "
+            "photos: a threshold to begin with."
+        )
+    return "\n".join(lines)
+
+
+def _data(facts: Facts) -> str:
+    splits = facts.data["splits"]
+    rows = [
+        (
+            split,
+            str(counts["photos"]),
+            str(counts["negatives"]),
+            str(counts["boxes"]),
+            *(str(facts.boxes.get(split, {}).get(name, 0)) for name in facts.data["classes"]),
+        )
+        for split, counts in splits.items()
+    ]
+    head = ("", "photos", "without objects", "boxes", *facts.data["classes"])
+    content = facts.origin.stages["records"].inputs["data"]
+    return f"{table(head, rows)}\n\nPhotos and boxes: sha256:{content}"
+
+
+def _figures(facts: Facts) -> str:
+    if not facts.metrics:
+        return "The trained detector's own figures are not current: `./inv train` measures them."
+    head = ("average precision", "IoU 0.50 to 0.95", "IoU 0.50", "IoU 0.75", "boxes")
+    every = {"all": {**facts.metrics, "AP": facts.metrics["mAP"]}, **facts.metrics["per_class"]}
+    rows = [
+        (
+            name,
+            *(_score(row[figure]) for figure in ("AP", "AP50", "AP75")),
+            str(row.get("boxes", "")),
+        )
+        for name, row in every.items()
+    ]
+    interval = facts.metrics.get("interval")
+    range_ = (
+        f" With the test photos drawn anew, 95 % of the mAPs lie between {interval[0]:.3f} and "
+        f"{interval[1]:.3f}."
+        if interval
+        else ""
+    )
+    return (
+        f"The trained detector on {facts.metrics['images']} test photos, by COCO's rules."
+        f"{range_}\n\n{table(head, rows)}"
+    )
+
+
+def _devices(facts: Facts) -> str:
+    rows = [
+        (
+            name,
+            _score(verified.get("mAP")),
+            _score(verified.get("reference_mAP")),
+            facts.stand_ins.get(name, ""),
+            "this package" if name == facts.variant.name else "",
+        )
+        for name, verified in facts.verified.items()
+    ]
+    head = ("verified", "mAP", "trained detector", "run here on", "")
+    return (
+        "What was held against the trained detector on the test photos, and passed. No other "
+        f"device was checked.\n\n{table(head, rows)}"
+    )
+
+
+def _stages(facts: Facts) -> str:
+    rows = [
+        (
+            name,
+            origin.key[:12],
+            origin.environment[:12],
+            origin.revision[:12],
+            ", ".join(f"{option}={value}" for option, value in origin.options.items() if value),
+        )
+        for name, origin in facts.origin.stages.items()
+    ]
+    head = ("stage", "key", "environment", "revision", "options")
+    return f"{table(head, rows)}\n\nIn full, with every file's sha256: `provenance.json`."
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; what could break it is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in line)} |"
+        for line in lines
+    )
+
+
+def _score(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

@@ -1,0 +1,161 @@
+"""The folder that carries a detector to a device: programs, detector, papers, requirements.
+
+    run               starts the device's program; the entry of an image
+    install           makes the virtualenv on a board without Docker, from requirements.txt
+    scripts/          the programs and what they import
+    detector/         the artifact, MODEL_CARD.md, NOTICE.md, provenance.json
+
+A program finds everything beside itself, so the folder can lie anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import environments, model_card, modules
+from pipeline.configuration import ROOT, load_weights
+from pipeline.environments import Environment
+from pipeline.experiment import Experiment
+from pipeline.plan import Step
+from pipeline.provenance import Provenance
+from pipeline.records import RECORD
+from pipeline.targets import Variant, every
+
+# What a device runs. The first is what `run` starts; the second is for verifying on the device.
+PROGRAMS = ("scripts/detect.py", "scripts/predict.py")
+
+_RUN = """\
+#!/bin/sh
+# Runs the detector of this folder; --help says how.
+set -eu
+here=${{0%/*}}
+python=$here/venv/bin/python
+[ -x "$python" ] || python=/opt/venv/bin/python # in an image
+if [ ! -x "$python" ]; then
+  echo "error: there is no virtualenv yet; make it with $here/install" >&2
+  exit 3
+fi
+exec "$python" "$here/{program}" --artifact="$here/detector" {options} "$@"
+"""
+
+_INSTALL = """\
+#!/bin/sh
+# Makes the virtualenv that ./run uses, from the locked requirements. pip's own settings hold;
+# PYTHON names another interpreter than python{python}.
+set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+python=${{PYTHON:-python{python}}}
+if ! "$python" -c 'import ensurepip, sys; sys.exit("%d.%d" % sys.version_info[:2] != "{python}")'
+then
+  echo "error: this takes Python {python} with venv (Debian: python{python}-venv)" >&2
+  exit 3
+fi
+"$python" -m venv "$here/venv"
+"$here/venv/bin/pip" install --disable-pip-version-check --no-deps --require-hashes \\
+  --only-binary :all: --requirement "$here/requirements.txt"
+"""
+
+
+def artifact_files(artifact: Path) -> list[Path]:
+    """What of a converter's output goes to the device: all but the record of this machine."""
+    return sorted(
+        path for path in artifact.rglob("*") if path.is_file() and path != artifact / RECORD
+    )
+
+
+def program_files(runtime: str, root: Path = ROOT) -> list[Path]:
+    """The programs and all of ours that they import; of the runtimes only the one needed."""
+    runtimes = root / "scripts" / "detection" / "runtimes"
+    ours = runtimes / f"{runtime}.py"
+    found = {
+        path
+        for start in (*(root / program for program in PROGRAMS), ours)
+        for path in modules.source_files(start, root / "scripts")
+    }
+    return sorted(found - set(runtimes.glob("[a-z]*.py")) | {ours})
+
+
+def run_script(variant: Variant, environment: Environment) -> str:
+    """The folder's ``run``."""
+    assert environment.file.device is not None
+    options = [
+        f"--runtime={variant.target.runtime}",
+        f"--device={environment.file.device.name}",
+    ]
+    return _RUN.format(program=PROGRAMS[0], options=shlex.join(options))
+
+
+def install_script(environment: Environment) -> str:
+    """The folder's ``install``."""
+    return _INSTALL.format(python=environment.file.python)
+
+
+def write(folder: Path, artifact: Path, facts: model_card.Facts) -> None:
+    """Make ``folder``, whole or not at all, in place of what it held before.
+
+    ``artifact`` is what the converter left for ``facts.variant``.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    detector = partial / "detector"
+    for path in artifact_files(artifact):
+        _copy(path, detector / path.relative_to(artifact))
+    for path in program_files(facts.variant.target.runtime):
+        _copy(path, partial / path.relative_to(ROOT))
+    _copy(ROOT / "LICENSE", partial / "LICENSE")
+    _copy(facts.environment.lock, partial / "requirements.txt")
+    for name, text in (
+        ("run", run_script(facts.variant, facts.environment)),
+        ("install", install_script(facts.environment)),
+    ):
+        (partial / name).write_text(text)
+        (partial / name).chmod(0o755)
+    (detector / "MODEL_CARD.md").write_text(model_card.card(facts), "utf-8")
+    (detector / "NOTICE.md").write_text(model_card.notice(facts), "utf-8")
+    (detector / "provenance.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode(facts.origin))
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def gather_facts(
+    experiment: Experiment, variant: Variant, steps: Mapping[str, Step], origin: Provenance
+) -> model_card.Facts:
+    """What the papers say, read from what the stages left.
+
+    ``steps`` are those that `Variant.verify` needs, and ``evaluate``.
+    """
+    passed = [one for one in every() if (experiment.output(one.verify) / "verify.json").is_file()]
+    training = steps["train"].record
+    weights = training.key.options.get("weights", "") if training else ""
+    evaluate = steps["evaluate"]
+    return model_card.Facts(
+        variant=variant,
+        environment=environments.load(f"device/{variant.target.package}"),
+        origin=origin,
+        detector=_json(steps[variant.artifact].output / "detector.json"),
+        data=_json(steps["records"].output / "records.json"),
+        boxes=model_card.boxes_per_class(steps["records"].output),
+        metrics={} if evaluate.reasons else _json(evaluate.output / "metrics.json"),
+        verified={one.name: _json(experiment.output(one.verify) / "verify.json") for one in passed},
+        stand_ins={one.name: one.target.stand_in for one in passed},
+        weights=load_weights().get(weights),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
+
+
+def _copy(source: Path, destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, destination)

@@ -1,0 +1,265 @@
+"""Packing: what is refused, which precision is taken, and what the folder holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+from pipeline import package_folder, packaging
+from pipeline.errors import StageFailed
+from pipeline.packaging import Candidate, choose, image_name, labels
+from pipeline.provenance import Provenance
+from pipeline.targets import Target, Variant
+
+BOX = Target(
+    name="box", help="a box", environment="box", runtime="box", precisions=("fp32", "fp16", "int8")
+)
+
+
+def candidates(**sizes_and_reasons: int | str) -> list[Candidate]:
+    """A candidate for each precision: its size, or why it is refused."""
+    return [
+        Candidate(
+            Variant(BOX, precision),
+            size=value if isinstance(value, int) else 1,
+            reason=value if isinstance(value, str) else "",
+        )
+        for precision, value in sizes_and_reasons.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "taken", "why"),
+    [
+        (candidates(fp32=12_000_000, int8=3_000_000), "int8", "3.0 MB; fp32 takes 12.0 MB"),
+        (candidates(fp32=12_000_000, int8="it failed"), "fp32", "int8: it failed"),
+        (candidates(fp32=9, fp16="no", int8=9), "fp32", "most compact"),
+        (candidates(fp16=5), "fp16", "the only precision"),
+    ],
+)
+def test_the_most_compact_that_passed_is_packed(
+    found: list[Candidate], taken: str, why: str
+) -> None:
+    best, reason = choose(found, False, "default")
+
+    assert best.variant.precision == taken
+    assert why in reason
+
+
+def test_without_any_that_passed_the_command_to_run_is_named() -> None:
+    with pytest.raises(StageFailed, match=r"\./inv verify --name mine --target box$"):
+        choose(candidates(fp32="no", int8="no"), False, "mine")
+
+
+def test_of_what_is_asked_for_by_name_nothing_is_left_out() -> None:
+    with pytest.raises(StageFailed, match=r"--target box --precision int8$"):
+        choose(candidates(fp32=3, int8="no"), True, "mine")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "expected"),
+    [
+        ("default", "drydock/default/box:int8-0123456789ab"),
+        ("My.Fruits__2-", "drydock/my-fruits-2/box:int8-0123456789ab"),
+    ],
+)
+def test_an_image_is_named_by_what_is_in_it(experiment: str, expected: str) -> None:
+    assert image_name(experiment, Variant(BOX, "int8"), "0123456789abcdef") == expected
+
+
+def test_labels_follow_the_oci_annotations_and_leave_out_what_is_not_known() -> None:
+    origin = Provenance(
+        experiment="mine",
+        detector="d" * 64,
+        revision="abc",
+        made="2026-11-24T12:00:00+00:00",
+        accepted_loss="",
+        stages={},
+    )
+    found = labels(Variant(BOX, "int8"), origin, 0.7512345)
+
+    assert found["org.opencontainers.image.revision"] == "abc"
+    assert found["org.opencontainers.image.created"] == "2026-11-24T12:00:00+00:00"
+    assert found["drydock.detector"] == f"sha256:{'d' * 64}"
+    assert found["drydock.map"] == "0.7512"
+    assert "drydock.accepted-loss" not in found
+    assert "drydock.map" not in labels(Variant(BOX, "int8"), origin, None)
+
+
+def pack(project: Project, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return project.invoke("package", "--target", "box", *arguments, **settings)
+
+
+@pytest.fixture
+def verified(project: Project) -> Project:
+    """fp32 has passed, int8 has not."""
+    assert project.invoke("verify", "--runner", "local", "--target", "box").returncode == 1
+    return project
+
+
+def packed(project: Project) -> Path:
+    return project.artifact("default", "box", "fp32", "package", "default-box-fp32")
+
+
+def test_what_is_not_verified_is_refused(project: Project) -> None:
+    project.invoke("convert", "--runner", "local", "--target", "box")
+
+    done = pack(project, "--format", "folder")
+
+    assert done.returncode == 1
+    assert "box/fp32: it was not verified" in done.stdout
+    assert "./inv verify --name default --target box" in done.stdout
+    assert not packed(project).exists()
+
+
+def test_what_did_not_pass_or_is_out_of_date_is_refused(verified: Project) -> None:
+    failed = pack(verified, "--format", "folder", "--precision", "int8")
+    assert failed.returncode == 1
+    assert "box/int8: it did not pass verification" in failed.stdout
+
+    verified.folder.joinpath("data/images/test/1.xml").write_text("another box\n")
+    stale = pack(verified, "--format", "folder", "--precision", "fp32")
+    assert stale.returncode == 1
+    assert (
+        "box/fp32: its verification is out of date (check: data: test/1.xml changed)"
+        in stale.stdout
+    )
+
+
+def test_the_folder_holds_the_detector_its_papers_and_what_runs_it(verified: Project) -> None:
+    done = pack(verified, "--format", "folder")
+
+    assert done.returncode == 0, done.stderr
+    assert "packing fp32 (the most compact that passed" in done.stdout
+    folder = packed(verified)
+    assert {path.name for path in folder.joinpath("detector").iterdir()} == {
+        *("model.box", "detector.json", "MODEL_CARD.md", "NOTICE.md", "provenance.json")
+    }
+    assert folder.joinpath("scripts", "detection", "runtimes", "box.py").exists()
+    assert not folder.joinpath("scripts", "detection", "runtimes", "tensorflow.py").exists()
+    assert not folder.joinpath("scripts", "train.py").exists()
+    assert all(os.access(folder / name, os.X_OK) for name in ("run", "install"))
+    about = json.loads(folder.with_suffix(".json").read_text())
+    assert (about["format"], about["precision"]) == ("folder", "fp32")
+
+
+def test_nothing_in_the_folder_names_a_path_of_this_machine(verified: Project) -> None:
+    assert pack(verified, "--format", "folder").returncode == 0
+
+    for path in packed(verified).rglob("*"):
+        if path.is_file():
+            assert str(verified.folder).encode() not in path.read_bytes(), path
+
+
+def test_the_card_says_what_the_detector_is_and_is_not(verified: Project) -> None:
+    assert pack(verified, "--format", "folder").returncode == 0
+    text = packed(verified).joinpath("detector", "MODEL_CARD.md").read_text()
+
+    assert "# default for box, fp32" in text
+    assert "| test | 3 | 1 | 2 | 2 | 0 |" in text
+    assert "no test photo shows them: rare" in text
+    assert "| box/fp32 | 0.500 |" in text
+    assert "box/int8" not in text
+    assert "| box/fp32/verify |" in text
+
+
+def test_run_without_a_virtualenv_names_what_makes_it(verified: Project) -> None:
+    assert pack(verified, "--format", "folder").returncode == 0
+    folder = packed(verified)
+
+    done = subprocess.run([folder / "run"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 3
+    assert f"{folder}/install" in done.stderr
+
+
+def test_install_and_run_work_from_any_folder(verified: Project, tmp_path: Path) -> None:
+    photos, output = tmp_path / "photos", tmp_path / "found"
+    photos.mkdir()
+    output.mkdir()
+    moved = tmp_path / "board" / "a folder"
+    moved.parent.mkdir()
+    assert pack(verified, "--format", "folder").returncode == 0
+    packed(verified).rename(moved)
+
+    installed = subprocess.run(
+        [moved / "install"],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert installed.returncode == 0, installed.stderr
+    ran = subprocess.run(
+        [moved / "run", f"--images={photos}", f"--output={output}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (output / "detections.json").read_text() == str(photos)
+
+
+def test_an_image_without_an_engine_offers_the_folder(verified: Project) -> None:
+    done = pack(verified, DOCKER_HOST="unix:///nowhere/docker.sock")
+
+    assert done.returncode == 3
+    assert "--format folder needs none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--format", "zip"), "--format zip: it is one of image, tar, folder"),
+        (("--format", "folder", "--precision", "fp16"), "nothing is converted"),
+    ],
+)
+def test_a_wrong_choice_is_refused(
+    project: Project, arguments: tuple[str, ...], message: str
+) -> None:
+    done = pack(project, *arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_target_that_nothing_carries_says_so(verified: Project) -> None:
+    path = verified.folder / "configs" / "targets.toml"
+    path.write_text(path.read_text().replace('package = "box"\n', ""))
+
+    done = pack(verified, "--format", "folder")
+
+    assert done.returncode == 1
+    assert "names no folder of docker/device/" in done.stdout
+
+
+def test_ship_goes_on_past_a_failure_and_ends_with_a_table(project: Project) -> None:
+    done = project.invoke("ship", "--runner", "local", "--target", "box", "--format", "folder")
+
+    assert done.returncode == 1
+    assert "box/int8 did not pass" in done.stderr
+    assert packed(project).exists()
+    table = done.stdout.partition("packed as")[2]
+    assert "default-box-fp32" in table
+
+
+def test_a_device_gets_what_its_programs_import_and_its_own_runtime(project: Project) -> None:
+    files = package_folder.program_files("box", project.folder)
+
+    assert [str(path.relative_to(project.folder)) for path in files] == [
+        "scripts/detect.py",
+        "scripts/detection/runtimes/box.py",
+        "scripts/helper.py",
+        "scripts/predict.py",
+    ]
+
+
+def test_formats_are_those_of_the_help() -> None:
+    assert packaging.FORMATS == ("image", "tar", "folder")
