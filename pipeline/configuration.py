@@ -29,6 +29,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     name: str = ""  # the table's name; filled in by load_stages
     help: str
     script: str
+    code: tuple[str, ...] = ()  # what it loads by name, unseen by who reads its imports
     environment: str
     inputs: tuple[str, ...] = ()  # names of stages or of GIVEN_INPUTS
     flags: dict[str, str] = {}  # an input's flag, where that is not its name

@@ -126,15 +126,18 @@ class Planner:
         return str(getattr(settings, name))
 
     def _key(self, stage: Stage, paths: Mapping[str, Path], options: Mapping[str, str]) -> Key:
-        script = ROOT / stage.script
-        sources = modules.source_files(script, ROOT / "scripts")
+        sources = {
+            path
+            for script in (stage.script, *stage.code)
+            for path in modules.source_files(ROOT / script, ROOT / "scripts")
+        }
         inputs = {}
         for name, path in paths.items():
             files = without(self._tree(path), (*stage.ignores.get(name, ()), records.RECORD))
             inputs[name] = Input(str(path), digest(files), files)
         return Key(
             environment=self.environment_digest(stage.environment),
-            code={str(path.relative_to(ROOT)): self.cache.file(path) for path in sources},
+            code={str(path.relative_to(ROOT)): self.cache.file(path) for path in sorted(sources)},
             options=self._counted(options),
             inputs=inputs,
         )

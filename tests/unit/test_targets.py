@@ -150,6 +150,17 @@ def test_a_target_detects_in_its_own_environment(project: Project, tmp_path: Pat
     assert record["key"]["options"]["runtime"] == "box"
 
 
+def test_a_changed_runtime_is_run_again(project: Project) -> None:
+    verify = ("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
+    project.invoke(*verify)
+    project.folder.joinpath("scripts/detection/runtimes/box.py").write_text("# changed\n")
+
+    again = project.invoke(*verify)
+
+    assert "box/fp32/predict: scripts/detection/runtimes/box.py changed" in again.stdout
+    assert "convert: done in" not in again.stdout
+
+
 def test_status_and_explain_know_what_was_begun(project: Project) -> None:
     project.invoke("convert", "--runner", "local", "--target", "box", "--precision", "fp32")
 
