@@ -11,7 +11,7 @@ from typing import Any
 
 from invoke import Collection, task
 
-from pipeline import checks, locks, report, shipping, tools
+from pipeline import checks, image_list, locks, report, shipping, tools
 from pipeline.command_line import (
     after_dashes,
     errors_told,
@@ -45,6 +45,7 @@ HELP = {
     "target": "a target, several with commas, or all (default: targets in configs/project.toml)",
     "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
     "jobs": "how many targets at once; 0 chooses by cores and memory",
+    "only": "environments, several with commas",
     "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
     "format": "image (stays in the engine), tar (for `docker load`) or folder (without Docker)",
     "images": "photos to detect on: a folder, a file or a quoted glob",
@@ -68,7 +69,7 @@ def command(function: Callable[..., Any]) -> Any:
     return task(
         guarded,
         help={name: HELP[name] for name in options if name in HELP},
-        iterable=[name for name in ("target", "precision") if name in options],
+        iterable=[name for name in ("target", "precision", "only") if name in options],
     )
 
 
@@ -259,6 +260,24 @@ def lock(_, environment=None, check=False):
 
 
 @command
+def list_images(_, json=False):
+    """List the images of all environments: built or not, stale or not, how large."""
+    image_list.show(json)
+
+
+@command
+def build_images(_, only=None):
+    """Build the images of all environments, or of some: inv images.build --only openvino,litert"""
+    image_list.build(names(only))
+
+
+@command
+def reproduce(_, environment):
+    """Build an image twice from nothing and compare: inv images.reproduce litert"""
+    image_list.reproduce(environment)
+
+
+@command
 def fetch(_, dataset, from_=None):
     """Download a dataset, every file checked by sha256: inv data.fetch fruits"""
     tools.fetch(dataset, from_)
@@ -285,9 +304,14 @@ def render(_, output="data/rendered", runner="auto"):
     tools.dataset_program("render", "render_photos.py", folders, after_dashes(), runner)
 
 
+_images = Collection("images", reproduce)
+_images.add_task(list_images, "list", default=True)
+_images.add_task(build_images, "build")
+
 namespace = Collection(
     *(train, detect, status, explain, compare, check, tensorboard),
     *(convert, verify, package, ship, targets),
     *(shell, clean, test, lint, lock),
     Collection("data", fetch, resize, split, render),
+    _images,
 )

@@ -332,6 +332,17 @@ def image_id(tag: str) -> str | None:
             return None
 
 
+def image_tags() -> dict[str, tuple[str, int]]:
+    """The id and size in bytes of every image of ours on the engine, by tag."""
+    with _engine() as client:
+        return {
+            tag: (str(image.id), int(image.attrs["Size"]))
+            for image in client.images.list()
+            for tag in image.tags
+            if tag.startswith("drydock/")
+        }
+
+
 def image_size(tag: str) -> int:
     """Bytes that a tagged image takes on the disk, the layers it shares with others included."""
     with _engine() as client:

@@ -72,6 +72,21 @@ def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
     return found
 
 
+def build_from_nothing(environment: str, tag: str, root: Path, say: Say) -> str:
+    """The id of the environment's image built without any cache, as `drydock/<name>:<tag>`."""
+    environ = builder_environment(os.environ)
+    target = environment.replace("/", "-")
+    matrix = _matrix(target, root, environ)
+    tags = {name: f"drydock/{name}:{tag}" for name in build_order(target, matrix)}
+    for name in tags:
+        say(f"building {name} from nothing")
+        command = build_command(name, matrix, tags, environ)
+        _build([*command[:3], "--no-cache", *command[3:]], root, environ, say)
+    found = docker_engine.image_id(tags[target])
+    assert found is not None
+    return found
+
+
 def build_device_image(
     environment: str,
     digest: str,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rooms import REPOSITORY, Room
 
-from pipeline import docker_engine, environments, images
+from pipeline import docker_engine, environments, images, reproduction
 from pipeline.content import ContentCache
 from pipeline.errors import DrydockError, HostError
 
@@ -203,3 +203,31 @@ def test_the_train_environment_is_complete_and_not_root(room: Room, tmp_path: Pa
     assert room.stdout.split() == ["/opt/venv/bin/python", "2.20.0", "9.0"]
     # Compiled once, in the image: a stage that compiled TensorFlow at every start would be slow.
     assert room.run("sh", "-c", "ls /opt/venv/lib/python3.11/site-packages/lxml/__pycache__") == 0
+
+
+def test_a_build_that_cannot_be_repeated_is_named_file_by_file(project: Project) -> None:
+    folder = project.root / "docker" / "small"
+    (folder / "Dockerfile").write_text(
+        "FROM base\nUSER 0:0\nRUN cat /proc/sys/kernel/random/uuid > /etc/luck\n"
+    )
+    first, second = (
+        images.build_from_nothing("small", f"luck-{number}", project.root, project.said.append)
+        for number in (1, 2)
+    )
+
+    assert first != second
+    differing = reproduction.differing_files(first, second)
+    assert any(line.startswith("/etc/luck: ") and "content" in line for line in differing)
+    assert not any(line.startswith("/usr/") for line in differing)
+    assert reproduction.differing_files(first, first) == []
+
+
+def test_a_build_that_can_be_repeated_gives_the_same_image(project: Project) -> None:
+    folder = project.root / "docker" / "small"
+    (folder / "Dockerfile").write_text("FROM base\nENV NOTHING=done\n")
+    first, second = (
+        images.build_from_nothing("small", f"same-{number}", project.root, project.said.append)
+        for number in (1, 2)
+    )
+
+    assert first == second

@@ -1,0 +1,99 @@
+"""What images there are: which environment is built as it stands now, and how large it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline import docker_engine, environments, images
+from pipeline.configuration import ROOT
+from pipeline.content import ContentCache
+from pipeline.errors import InputError
+from pipeline.execute import content_cache
+from pipeline.screen import megabytes, say, table
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """An environment's image on this engine."""
+
+    name: str
+    tag: str
+    state: str  # built, stale (one of another digest is there), not built
+    image: str  # its id, empty where it is not built
+    bytes: int
+    description: str
+
+
+def state_of(
+    name: str, tag: str, description: str, there: Mapping[str, tuple[str, int]]
+) -> ImageState:
+    """How ``name`` stands; ``there`` has the id and size of every tag on the engine."""
+    if tag in there:
+        image, size = there[tag]
+        return ImageState(name, tag, "built", image, size, description)
+    repository = tag.partition(":")[0]
+    older = any(other.partition(":")[0] == repository for other in there)
+    return ImageState(name, tag, "stale" if older else "not built", "", 0, description)
+
+
+def survey(cache: ContentCache) -> list[ImageState]:
+    """All environments, those of devices included."""
+    there = docker_engine.image_tags()
+    found = []
+    for name in [*environments.names(), *environments.devices()]:
+        environment = environments.load(name)
+        tag = images.image_tag(name, environments.environment_digest(environment, cache))
+        found.append(state_of(name, tag, environment.file.description, there))
+    return found
+
+
+def show(as_json: bool) -> None:
+    """`inv images`."""
+    cache = content_cache()
+    states = survey(cache)
+    cache.save()
+    if as_json:
+        say(json.dumps([asdict(state) for state in states], indent=2))
+        return
+    table(
+        ("image", "tag", "state", "size", "for"),
+        [
+            (
+                state.name,
+                state.tag.rpartition(":")[2],
+                state.state,
+                megabytes(state.bytes) if state.bytes else "",
+                state.description,
+            )
+            for state in states
+        ],
+    )
+
+
+def build(names: Iterable[str]) -> None:
+    """Build the images of ``names`` as they stand now, all of them when there is none."""
+    cache = content_cache()
+    for name in list(names) or environments.names():
+        digest = environments.environment_digest(environments.load(name), cache)
+        image = images.ensure_image(name, digest, ROOT, say)
+        say(f"{name}: {images.image_tag(name, digest)}  {image}")
+    cache.save()
+
+
+def reproduce(name: str) -> None:
+    """Build an image twice from nothing; InputError naming the files where the two differ."""
+    from pipeline import reproduction  # imported late: other commands need no tar
+
+    environments.load(name)
+    first, second = (
+        images.build_from_nothing(name, f"reproduce-{number}", ROOT, say) for number in (1, 2)
+    )
+    if first == second:
+        say(f"{name} is reproducible: both builds gave {first}")
+        return
+    differing = reproduction.differing_files(first, second)
+    shown = "\n  ".join(differing[:50]) or "only the configuration of the image differs"
+    more = f"\n  and {len(differing) - 50} more" if len(differing) > 50 else ""
+    raise InputError(f"two builds of {name} differ: {first} and {second}\n  {shown}{more}")
