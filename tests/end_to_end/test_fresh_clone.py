@@ -1,4 +1,4 @@
-"""The README's way, in a fresh clone with the real stages: few steps, but nothing left out."""
+"""The README's way, in a fresh clone with the real stages: few steps, nothing left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FEW_STEPS = ("--steps", "12")
+# As few as a detector needs to find something that conversions can be compared by.
+FEW_STEPS = ("--steps", "120")
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,24 @@ def test_detect_draws_on_photos(clone: Clone, trained: subprocess.CompletedProce
     found = json.loads(clone.artifact("default", "detect", "detections.json").read_text())
     photos = sorted(path.name for path in (clone.folder / "data/images/test").glob("*.jpg"))
     assert sorted(Path(entry["file"]).name for entry in found["images"]) == photos
+
+
+def test_devices_detect_what_the_trained_detector_detects(
+    clone: Clone, trained: subprocess.CompletedProcess[str]
+) -> None:
+    done = clone.inv("verify", "--runner", "local", "--target", "openvino-cpu,arm64")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for target, fp32_size in (("openvino-cpu", 7e6), ("arm64", 7e6)):
+        for precision in ("fp32", "fp16", "int8"):
+            folder = clone.artifact("default", target, precision)
+            result = json.loads((folder / "verify" / "verify.json").read_text())
+            assert result["passed"] and not result["accepted"]
+            assert result["reference_mAP"] > 0.1
+            size = sum(path.stat().st_size for path in folder.glob("convert/model.*"))
+            assert (size > fp32_size) == (precision == "fp32")
+    again = clone.inv("verify", "--runner", "local", "--target", "openvino-cpu,arm64")
+    assert "done in" not in again.stdout
 
 
 def test_the_clone_stays_clean(clone: Clone, trained: subprocess.CompletedProcess[str]) -> None:
