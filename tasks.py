@@ -11,7 +11,7 @@ from typing import Any
 
 from invoke import Collection, task
 
-from pipeline import checks, image_list, locks, report, shipping, tools
+from pipeline import benchmarking, checks, image_list, locks, report, shipping, tools
 from pipeline.command_line import (
     after_dashes,
     errors_told,
@@ -46,6 +46,9 @@ HELP = {
     "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
     "jobs": "how many targets at once; 0 chooses by cores and memory",
     "only": "environments, several with commas",
+    "rounds": "each measures the reference and every target once",
+    "seconds": "for each measurement in a round",
+    "threads": "cores that a network may use; 0: all",
     "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
     "format": "image (stays in the engine), tar (for `docker load`) or folder (without Docker)",
     "images": "photos to detect on: a folder, a file or a quoted glob",
@@ -194,6 +197,25 @@ def ship(_, name="default", target=None, runner="auto", format="image"):
 
 
 @command
+def benchmark(  # noqa: PLR0917
+    _,
+    name="default",
+    target=None,
+    precision=None,
+    rounds=3,
+    seconds=3.0,
+    threads=0,
+    runner="auto",
+):
+    """Measure converted detectors on this host, interleaved with the trained one."""
+    experiment = open_experiment(name, {})
+    variants = shipping.chosen(experiment, names(target), names(precision))
+    benchmarking.benchmark(
+        experiment, variants, runner, rounds=rounds, seconds=seconds, threads=threads
+    )
+
+
+@command
 def targets(_, json=False):
     """List the devices that a detector can be carried to."""
     report.targets(json)
@@ -310,7 +332,7 @@ _images.add_task(build_images, "build")
 
 namespace = Collection(
     *(train, detect, status, explain, compare, check, tensorboard),
-    *(convert, verify, package, ship, targets),
+    *(convert, verify, benchmark, package, ship, targets),
     *(shell, clean, test, lint, lock),
     Collection("data", fetch, resize, split, render),
     _images,

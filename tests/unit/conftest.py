@@ -67,6 +67,14 @@ STAGES = {
         model = converted if converted.exists() else converted.with_name("detector.json")
         (output / "predictions.json").write_text(model.read_text())
     """,
+    "benchmark.py": """
+        times = [8.0, 8.0, 8.0] if arguments["runtime"] == "tensorflow" else [4.0, 4.0, 4.0]
+        (output / "round.json").write_text(json.dumps({
+            **{kind: times for kind in ("network_ms", "end_to_end_ms")},
+            **{name: arguments[name] for name in ("runtime", "device", "threads")},
+            "size_bytes": 9, "cpu": "x", "mhz": None, "load": 0.5, "peak_memory_mib": 1.0,
+        }))
+    """,
     "verify.py": """
         found, expected = (
             Path(arguments[side], "predictions.json").read_text()
@@ -95,6 +103,7 @@ help = "a box"
 environment = "box"
 runtime = "box"
 device = "BOX"
+stand_in = "a crate"
 package = "box"
 convert = "scripts/convert_box.py"
 precisions = ["fp32", "int8"]

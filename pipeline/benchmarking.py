@@ -1,0 +1,177 @@
+"""Benchmarks of converted detectors on this host, in rounds interleaved with the reference.
+
+A host is never quiet. Therefore each round measures the trained detector in TensorFlow and then
+every target, and what is told is the ratio to the reference just before and just after.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import environments, shipping
+from pipeline.configuration import ROOT
+from pipeline.errors import StageFailed
+from pipeline.execute import content_cache
+from pipeline.execution import Execution
+from pipeline.experiment import Experiment
+from pipeline.runners import Runner, choose
+from pipeline.screen import megabytes, say, table
+from pipeline.targets import Variant, reference
+
+Round = dict[str, Any]
+KINDS = ("network_ms", "end_to_end_ms")
+
+
+def benchmark(
+    experiment: Experiment,
+    variants: Sequence[Variant],
+    runner: str,
+    *,
+    rounds: int,
+    seconds: float,
+    threads: int,
+) -> None:
+    """Measure ``variants``, ``rounds`` times; writes <target>/<precision>/benchmark/benchmark.json.
+
+    The target ``tensorflow`` is measured with them, as what the ratios are to.
+    """
+    shipping.for_each(experiment, variants, lambda variant: variant.artifact, runner)
+    chosen, _ = choose(runner)
+    scratch = experiment.folder / ".benchmark"
+    shutil.rmtree(scratch, ignore_errors=True)
+    taking_part = [reference(), *variants]
+    measured: dict[str, list[Round]] = {variant.name: [] for variant in taking_part}
+    options = {"seconds": seconds, "threads": threads}
+    with experiment.locked():
+        for number in range(rounds + 1):
+            # The reference once more at the end, so that each round lies between two of it.
+            for variant in taking_part[:1] if number == rounds else taking_part:
+                say(f"round {min(number + 1, rounds)} of {rounds}: {variant.name}")
+                folder = scratch / str(number) / variant.name
+                measured[variant.name].append(_run(experiment, variant, folder, chosen, options))
+        shutil.rmtree(scratch)
+        references = measured[reference().name]
+        results = []
+        for variant in taking_part:
+            others = None if variant.name == reference().name else references
+            result = summary(variant, measured[variant.name], others)
+            _write(experiment.output(f"{variant.name}/benchmark"), result)
+            results.append(result)
+    show(results)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99, by the nearest rank."""
+    ordered = sorted(values)
+    return {
+        f"p{share}": ordered[max(0, -(-share * len(ordered) // 100) - 1)] for share in (50, 95, 99)
+    }
+
+
+def ratio(target: Sequence[float], neighbours: Sequence[float]) -> float:
+    """The median over rounds of a target's time to the mean of the reference before and after.
+
+    ``target``: one time for each round; ``neighbours``: the reference's, one more than that.
+    """
+    pairs = zip(neighbours, neighbours[1:])
+    return statistics.median(
+        time / statistics.mean(pair) for time, pair in zip(target, pairs, strict=True)
+    )
+
+
+def summary(variant: Variant, rounds: Sequence[Round], references: Sequence[Round] | None) -> Round:
+    """What benchmark.json holds: ratios too, where there are rounds of a reference."""
+    result: Round = {
+        "target": variant.name,
+        "stand_in": variant.target.stand_in,
+        **{
+            key: rounds[-1][key]
+            for key in ("runtime", "device", "threads", "size_bytes", "cpu", "mhz")
+        },
+        "rounds": len(rounds),
+        "load": [one["load"] for one in rounds],
+        "peak_memory_mib": max(one["peak_memory_mib"] for one in rounds),
+    }
+    for kind in KINDS:
+        every = [time for one in rounds for time in one[kind]]
+        result[kind] = {**percentiles(every), "count": len(every)}
+        if references is not None:
+            medians, around = (
+                [statistics.median(one[kind]) for one in side] for side in (rounds, references)
+            )
+            result[kind]["ratio"] = round(ratio(medians, around), 4)
+    taken = statistics.mean(time for one in rounds for time in one["end_to_end_ms"])
+    result["photos_per_second"] = round(1000 / taken, 2)
+    return result
+
+
+def show(results: Sequence[Round]) -> None:
+    """The table at the end: milliseconds, and ratios to TensorFlow. A stand-in is called one."""
+    table(
+        ("target", "size", "network ms", "p95", "end to end", "ratio", "memory", "measured on"),
+        [
+            (
+                result["target"],
+                megabytes(result["size_bytes"]),
+                f"{result['network_ms']['p50']:.1f}",
+                f"{result['network_ms']['p95']:.1f}",
+                f"{result['end_to_end_ms']['p50']:.1f}",
+                f"{result['network_ms'].get('ratio', 1.0):.2f}",
+                f"{result['peak_memory_mib']:.0f} MiB",
+                f"stand-in: {result['stand_in']}" if result["stand_in"] else "this host",
+            )
+            for result in results
+        ],
+    )
+    say("p50 of the network alone and end to end; ratio: the network's time to TensorFlow's")
+
+
+def _run(
+    experiment: Experiment,
+    variant: Variant,
+    folder: Path,
+    runner: Runner,
+    options: Mapping[str, object],
+) -> Round:
+    folder.mkdir(parents=True)
+    target = variant.target
+    environment = environments.load(target.environment)
+    cache = content_cache()
+    digest = environments.environment_digest(environment, cache)
+    cache.save()
+    artifact = experiment.output(variant.artifact)
+    data = experiment.data.resolve()
+    execution = Execution(
+        environment=target.environment,
+        argv=(
+            *("python", "scripts/benchmark.py", f"--artifact={artifact}"),
+            *(f"--runtime={target.runtime}", f"--device={target.device}"),
+            *(f"--{name}={value}" for name, value in options.items()),
+            *(f"--data={data}", f"--output={folder}"),
+        ),
+        root=ROOT,
+        reads=(artifact, data),
+        writes=(folder,),
+        gpu="auto" if environment.file.gpu else "off",
+    )
+    said: list[bytes] = []
+    code = runner.run(
+        execution, runner.realise(environment, digest, say), lambda _, text: said.append(text)
+    )
+    if code:
+        told = b"".join(said).decode(errors="replace").strip()
+        raise StageFailed(f"measuring {variant.name} failed:\n{told}")
+    found: Round = json.loads((folder / "round.json").read_bytes())
+    return found
+
+
+def _write(folder: Path, result: Round) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / ".benchmark.json.partial"
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    partial.replace(folder / "benchmark.json")

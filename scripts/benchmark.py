@@ -1,0 +1,118 @@
+"""Measure how fast a detector runs in this environment: one round, for `inv benchmark` to compare.
+
+    python scripts/benchmark.py --artifact artifacts/default/openvino-cpu/int8/convert \\
+        --runtime openvino --data data/images --output round
+
+Writes round.json: milliseconds of the network alone, and end to end (decode the photo, resize,
+network, decode boxes, NMS), one figure for each time it was done; peak memory, size, processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from atomic import atomic_write
+from console import InputError, run, say
+from dataset.folder import photos
+from dataset.image import load_photo
+from detection import runtimes
+from detection.preprocess import network_input
+from detection.runtimes import RawHeads
+
+_WARM_UP = 5  # the first calls allocate, choose kernels and fill caches
+_PHOTOS = 8
+_ONCE_MORE = 0.2  # seconds that are measured at least, however little is asked for
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--artifact", type=Path, required=True, help="converted or exported folder")
+    parser.add_argument("--runtime", required=True, help=", ".join(runtimes.names()))
+    parser.add_argument("--device", default="", help="what the runtime shall run on")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--data", type=Path, required=True, help="dataset; photos of its test/")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    given = parser.parse_args()
+    loaded = runtimes.load(given.runtime, given.artifact, given.device, given.threads)
+    if not isinstance(loaded, RawHeads):
+        raise InputError(f"{given.artifact}: only one-stage detectors are measured")
+    result = measure(loaded, given.data / "test", given.seconds)
+    result |= {
+        "runtime": given.runtime,
+        "device": given.device,
+        "threads": given.threads or _cores(),
+        "size_bytes": size(given.artifact),
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        **machine(),
+    }
+    given.output.mkdir(parents=True, exist_ok=True)
+    with atomic_write(given.output / "round.json") as path:
+        path.write_text(json.dumps(result) + "\n", "utf-8")
+    best = min(result["network_ms"])
+    say(f"network {best:.2f} ms at best, {len(result['network_ms'])} times")
+
+
+def measure(detector: RawHeads, test: Path, seconds: float) -> dict[str, Any]:
+    """``network_ms`` and ``end_to_end_ms``, lists of milliseconds; InputError without photos."""
+    paths = [photo.path for photo in photos(test)][:_PHOTOS]
+    if not paths:
+        raise InputError(f"{test}: there is no photo here to measure with.")
+    pictures = [network_input(load_photo(path), detector.detector.input) for path in paths]
+    return {
+        "network_ms": timed(lambda i: detector.network(pictures[i % len(pictures)]), seconds),
+        "end_to_end_ms": timed(
+            lambda i: detector.detect(load_photo(paths[i % len(paths)])), seconds
+        ),
+    }
+
+
+def timed(work: Callable[[int], object], seconds: float) -> list[float]:
+    """Milliseconds of each call of ``work``, which is told how many came before it."""
+    for number in range(_WARM_UP):
+        work(number)
+    taken: list[float] = []
+    end = time.monotonic() + max(seconds, _ONCE_MORE)
+    while time.monotonic() < end or len(taken) < _WARM_UP:
+        start = time.perf_counter()
+        work(len(taken))
+        taken.append(round(1000 * (time.perf_counter() - start), 4))
+    return taken
+
+
+def size(artifact: Path) -> int:
+    """Bytes of the network itself: what a converter named model.*, or an export's raw heads."""
+    files = [*artifact.glob("model.*"), *(artifact / "raw_heads").rglob("*")]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def machine() -> dict[str, Any]:
+    """Processor, its clock now in MHz where it tells, and the load before this began."""
+    about: dict[str, Any] = {"cpu": "", "mhz": None, "load": round(os.getloadavg()[0], 2)}
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return about
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Model") and not about["cpu"]:
+            about["cpu"] = value.strip()
+        if name.strip() == "cpu MHz" and about["mhz"] is None:
+            about["mhz"] = round(float(value))
+    return about
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,81 @@
+"""benchmark.py measures what it says, with a network that takes a known time."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_runtime import DETECTOR, FakeRuntime, detections, write_photo
+
+import benchmark
+from console import run
+from detection import runtimes
+from detection.runtimes import RawHeads
+
+SLOW = 0.01
+
+
+def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    time.sleep(SLOW)
+    return np.zeros((1, 3), np.float32), np.zeros((1, 4), np.float32)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number in range(3):
+        write_photo(tmp_path / "data" / "test" / f"{number}.jpg", [])
+    return tmp_path / "data"
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, detector: object, data: Path, output: Path) -> int:
+    monkeypatch.setattr(runtimes, "load", lambda *_: detector)
+    given = {"artifact": output, "runtime": "any", "data": data, "seconds": 0.3, "output": output}
+    monkeypatch.setattr(sys, "argv", ["x", *(f"--{name}={value}" for name, value in given.items())])
+    try:
+        run(benchmark.main)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_a_round_holds_the_time_of_every_call(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    anchors = np.array([[0, 0, 8, 8]], np.float32)
+    detector = RawHeads(
+        DETECTOR.__class__(
+            **{**DETECTOR.__dict__, "anchors": anchors, "box_coder_scale": (1,) * 4}
+        ),
+        network,
+    )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.bin").write_bytes(bytes(300))
+
+    assert measured(monkeypatch, detector, data, tmp_path / "out") == 0
+
+    found = json.loads((tmp_path / "out" / "round.json").read_text())
+    assert 5 <= len(found["network_ms"]) <= 0.35 / SLOW
+    assert min(found["network_ms"]) >= 1000 * SLOW
+    assert min(found["end_to_end_ms"]) >= min(found["network_ms"])
+    assert found["size_bytes"] == 300
+    assert found["peak_memory_mib"] > 10
+
+
+def test_what_has_no_network_of_its_own_is_refused(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    whole = FakeRuntime(lambda photo: detections())
+
+    assert measured(monkeypatch, whole, data, tmp_path / "out") == 2
+
+
+def test_no_photo_is_the_users_mistake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "data" / "test").mkdir(parents=True)
+
+    assert (
+        measured(monkeypatch, RawHeads(DETECTOR, network), tmp_path / "data", tmp_path / "o") == 2
+    )
