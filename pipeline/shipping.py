@@ -116,6 +116,7 @@ def ship(
 ) -> tuple[list[Package], list[str]]:
     """Convert, verify and pack ``variants``; what was packed, and what failed on the way."""
     packaging.check_format(form)
+    bring_up_to_date(experiment, ["evaluate"], runner)  # the model card has its figures
     failed = []
     try:
         for_each(experiment, variants, lambda variant: variant.verify, runner)

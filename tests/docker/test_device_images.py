@@ -1,0 +1,225 @@
+"""Device images, run as on a device: read-only, without network, as nobody.
+
+They carry the detector of the experiment `default`, verified before (`./inv train`, then
+`./inv verify --target openvino-cpu,arm64`); where that was not done the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from rooms import REPOSITORY
+
+from pipeline import docker_engine, images, packaging
+from pipeline.errors import InputError, StageFailed
+from pipeline.experiment import open_experiment
+from pipeline.packaging import Package
+from pipeline.targets import load_targets
+
+DATA = REPOSITORY / "data" / "images"
+# Emulation is no substitute here: QEMU 7.2 ends LiteRT with a segmentation fault.
+ON_ARM = platform.machine() == "aarch64"
+LIMITS_MB = {"openvino-cpu": 350, "arm64": 220}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["openvino-cpu", "arm64"])
+def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Package:
+    experiment = open_experiment("default", {})
+    try:
+        return packaging.package(
+            experiment, load_targets()[request.param], (), "image", tmp_path / "packed"
+        )
+    except (StageFailed, InputError) as error:
+        pytest.skip(f"there is no verified detector to pack: {error}")
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Path:
+    folder = tmp_path / "found"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)  # whatever the umask
+    return folder
+
+
+def on_device(package: Package, *options: str) -> list[str]:
+    """The start of a command that runs the image."""
+    return [
+        *("docker", "run", "--rm", "--read-only", "--network=none", "--tmpfs=/tmp"),
+        *("--cap-drop=ALL", "--security-opt=no-new-privileges", f"--volume={DATA}:/data:ro"),
+        *options,
+        package.image,
+    ]
+
+
+def skip_unless_native(package: Package) -> None:
+    if (package.target == "arm64") != ON_ARM:
+        pytest.skip("this machine has another processor than the image is for")
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def predictions(folder: Path) -> list[dict[str, object]]:
+    content: list[dict[str, object]] = json.loads((folder / "predictions.json").read_text())[
+        "photos"
+    ]
+    return content
+
+
+def test_the_image_detects_what_was_verified(packed: Package, found: Path) -> None:
+    skip_unless_native(packed)
+    name = f"{packed.target}/{packed.precision}"
+    python = on_device(packed, f"--volume={found}:/found", "--entrypoint=python")
+    done = run(
+        [
+            *(*python, "/opt/drydock/scripts/predict.py", "--artifact=/opt/drydock/detector"),
+            f"--runtime={load_targets()[packed.target].runtime}",
+            *("--data=/data", "--output=/found"),
+        ]
+    )
+
+    assert done.returncode == 0, done.stderr
+    verified = predictions(open_experiment("default", {}).output(f"{name}/predict"))
+    here = predictions(found)
+    assert [one["file"] for one in here] == [one["file"] for one in verified]
+    if packed.target == "openvino-cpu":
+        assert here == verified
+        return
+    # Other instructions round differently: what a user would see is the same.
+    for ours, theirs in zip(here, verified, strict=True):
+        assert shown(ours) == pytest.approx(shown(theirs), abs=2)
+
+
+def shown(photo: dict[str, object]) -> list[float]:
+    """Classes and sides of the boxes with a score of one half and more, in a fixed order."""
+    rows = zip(photo["classes"], photo["boxes"], photo["scores"], strict=True)  # type: ignore[call-overload]
+    kept = sorted((label, *box) for label, box, score in rows if score >= 0.5)
+    return [number for row in kept for number in row]
+
+
+def test_it_draws_boxes_and_is_as_small_as_promised(packed: Package, found: Path) -> None:
+    assert packed.size < LIMITS_MB[packed.target] * 1e6
+    skip_unless_native(packed)
+    done = run(
+        [*on_device(packed, f"--volume={found}:/found"), "--images=/data/test", "--output=/found"]
+    )
+
+    assert done.returncode == 0, done.stderr
+    entries = json.loads((found / "detections.json").read_text())["images"]
+    assert sum(len(entry["detections"]) for entry in entries) > len(entries)
+    assert len(list((found / "annotated").glob("*.jpg"))) == len(entries) == 10
+
+
+def test_it_is_nobody_and_says_what_it_is(packed: Package) -> None:
+    inspected = run(["docker", "image", "inspect", packed.image])
+    about = json.loads(inspected.stdout)[0]
+
+    assert about["Config"]["User"] == "65532:65532"
+    assert packed.labels.items() <= about["Config"]["Labels"].items()
+    machine = {"openvino-cpu": "amd64", "arm64": "arm64"}
+    assert about["Architecture"] == machine[packed.target]
+
+
+def test_the_same_detector_gives_the_same_image_whatever_it_was_built_from(
+    packed: Package, tmp_path: Path
+) -> None:
+    again = packaging.package(
+        open_experiment("default", {}),
+        load_targets()[packed.target],
+        (packed.precision,),
+        "image",
+        tmp_path / "elsewhere",
+    )
+
+    assert again.id == packed.id
+
+
+def test_a_new_detector_changes_the_last_layer_only(packed: Package, tmp_path: Path) -> None:
+    import shutil
+
+    from pipeline import environments
+    from pipeline.execute import content_cache
+
+    other = tmp_path / "other"
+    shutil.copytree(packed.folder, other)
+    (other / "detector" / "MODEL_CARD.md").write_text(f"another one, {uuid.uuid4()}\n")
+    environment = environments.load(f"device/{load_targets()[packed.target].package}")
+    tag = f"drydock/test/device:{uuid.uuid4().hex}"
+    images.build_device_image(
+        environment.name,
+        environments.environment_digest(environment, content_cache()),
+        folder=other,
+        tag=tag,
+        labels={},
+        root=REPOSITORY,
+        say=print,
+    )
+    try:
+        before, after = layers(packed.image), layers(tag)
+    finally:
+        run(["docker", "image", "rm", tag])
+    assert before[:-1] == after[:-1]
+    assert before[-1] != after[-1]
+
+
+def layers(image: str) -> list[str]:
+    found: list[str] = json.loads(run(["docker", "image", "inspect", image]).stdout)[0]["RootFS"][
+        "Layers"
+    ]
+    return found
+
+
+def test_sigterm_ends_it_within_a_second(packed: Package, found: Path, many_photos: Path) -> None:
+    skip_unless_native(packed)
+    name = f"drydock-test-{uuid.uuid4().hex}"
+    volumes = (f"--volume={found}:/found", f"--volume={many_photos}:/many:ro", f"--name={name}")
+    command = [*on_device(packed, *volumes), "--images=/many", "--output=/found"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+        wait_for_a_picture(found / "annotated")
+        began = time.monotonic()
+        run(["docker", "kill", "--signal=TERM", name])
+        code = client.wait(timeout=30)
+
+    assert code == 143
+    assert time.monotonic() - began < 1.5  # one of it for the engine's own work
+    assert not list(found.glob(".*"))
+
+
+@pytest.fixture
+def many_photos(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(3000):
+        (folder / f"{number}.jpg").hardlink_to(next(DATA.glob("test/*.jpg")))
+    yield folder
+
+
+def wait_for_a_picture(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*.jpg")):
+        assert time.monotonic() < deadline, "it never began"
+        time.sleep(0.05)
+
+
+def test_the_archive_loads_and_is_the_same_image(tmp_path: Path, packed: Package) -> None:
+    archive = tmp_path / "image.tar"
+    images.save(packed.image, archive)
+
+    loaded = run(["docker", "load", f"--input={archive}"])
+
+    assert packed.image in loaded.stdout
+    assert docker_engine.image_id(packed.image) == packed.id
+    assert msgspec.json.decode(
+        (Path(packed.folder).with_suffix(".json")).read_bytes(), type=Package
+    )
