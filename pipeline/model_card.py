@@ -116,20 +116,16 @@ def _summary(facts: Facts) -> str:
 
 def _limits(facts: Facts) -> str:
     classes = facts.detector["classes"]
-    lines = [
+    intended = (
         f"It draws boxes around {_listed(classes)} on single photos that resemble those it was "
         "trained on: same kind of camera, distance, light and background. On others nothing has "
-        "been measured.",
+        "been measured.\n\n"
         "It knows no other objects and takes some of them for one of its own. A person should "
         "look where a wrong or missing box does harm; for safety, identification of people or "
-        "measuring it is not made.",
-    ]
-    lines += [
-        f"- {caution}"
-        for caution in dict.fromkeys(
-            filter(None, (one.get("caution") for one in (facts.metrics, *facts.verified.values())))
-        )
-    ]
+        "measuring it is not made."
+    )
+    cautions = (facts.metrics.get("caution"), facts.verified[facts.variant.name].get("caution"))
+    lines = [f"- {caution}" for caution in cautions if caution]
     absent = [name for name in classes if not facts.boxes.get("test", {}).get(name)]
     if absent:
         lines.append(f"- Not measured, because no test photo shows them: {_listed(absent)}.")
@@ -143,7 +139,7 @@ def _limits(facts: Facts) -> str:
             f"- Scores above {best['score']:.2f} gave the best F1 ({best['f1']:.2f}) on the test "
             "photos: a threshold to begin with."
         )
-    return "\n".join(lines)
+    return "\n\n".join(filter(None, (intended, "\n".join(lines))))
 
 
 def _data(facts: Facts) -> str:

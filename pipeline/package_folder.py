@@ -22,7 +22,6 @@ import msgspec
 from pipeline import environments, model_card, modules
 from pipeline.configuration import ROOT, load_weights
 from pipeline.environments import Environment
-from pipeline.experiment import Experiment
 from pipeline.plan import Step
 from pipeline.provenance import Provenance
 from pipeline.records import RECORD
@@ -127,13 +126,13 @@ def write(folder: Path, artifact: Path, facts: model_card.Facts) -> None:
 
 
 def gather_facts(
-    experiment: Experiment, variant: Variant, steps: Mapping[str, Step], origin: Provenance
+    variant: Variant, steps: Mapping[str, Step], origin: Provenance
 ) -> model_card.Facts:
     """What the papers say, read from what the stages left.
 
-    ``steps`` are those that `Variant.verify` needs, and ``evaluate``.
+    ``steps`` are those that the verifications need, and ``evaluate``.
     """
-    passed = [one for one in every() if (experiment.output(one.verify) / "verify.json").is_file()]
+    passed = [one for one in every() if one.verify in steps and not steps[one.verify].reasons]
     training = steps["train"].record
     weights = training.key.options.get("weights", "") if training else ""
     evaluate = steps["evaluate"]
@@ -145,7 +144,7 @@ def gather_facts(
         data=_json(steps["records"].output / "records.json"),
         boxes=model_card.boxes_per_class(steps["records"].output),
         metrics={} if evaluate.reasons else _json(evaluate.output / "metrics.json"),
-        verified={one.name: _json(experiment.output(one.verify) / "verify.json") for one in passed},
+        verified={one.name: _json(steps[one.verify].output / "verify.json") for one in passed},
         stand_ins={one.name: one.target.stand_in for one in passed},
         weights=load_weights().get(weights),
     )

@@ -24,7 +24,7 @@ from pipeline.model_card import Facts
 from pipeline.plan import Step
 from pipeline.provenance import Provenance
 from pipeline.screen import megabytes, say
-from pipeline.targets import Target, Variant, reference
+from pipeline.targets import Target, Variant, every, reference
 
 FORMATS = ("image", "tar", "folder")
 
@@ -89,7 +89,9 @@ def package(
     if not variants:
         raise InputError(f"{target.name} comes in {', '.join(target.precisions)} only")
     with experiment.locked():
-        wanted = ["evaluate", *(variant.verify for variant in variants)]
+        # The others, because the model card names all that hold today.
+        begun = [one.verify for one in every() if experiment.output(one.verify).is_dir()]
+        wanted = ["evaluate", *(variant.verify for variant in variants), *begun]
         steps = {step.stage.name: step for step in survey(experiment, wanted)}
         found = [candidate(variant, steps) for variant in variants]
         chosen, why = choose(found, bool(precisions), experiment.name)
@@ -188,7 +190,7 @@ def _pack(
     place = output or experiment.output(f"{variant.name}/package")
     name = f"{experiment.name}-{variant.target.name}-{variant.precision}"
     folder = place / name
-    facts = package_folder.gather_facts(experiment, variant, steps, origin)
+    facts = package_folder.gather_facts(variant, steps, origin)
     package_folder.write(folder, steps[variant.artifact].output, facts)
     made = Package(
         target=variant.target.name,
@@ -197,6 +199,7 @@ def _pack(
         folder=str(folder),
         detector=origin.detector,
         size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        labels=labels(variant, origin, facts.mean_ap),
     )
     if form != "folder":
         made = _with_image(made, folder, facts, experiment.name)
@@ -211,15 +214,14 @@ def _pack(
 def _with_image(made: Package, folder: Path, facts: Facts, experiment: str) -> Package:
     cache = content_cache()
     tag = image_name(experiment, facts.variant, facts.origin.detector)
-    said = labels(facts.variant, facts.origin, facts.mean_ap)
     identity, size = images.build_device_image(
         facts.environment.name,
         environment_digest(facts.environment, cache),
         folder=folder,
         tag=tag,
-        labels=said,
+        labels=made.labels,
         root=ROOT,
         say=say,
     )
     cache.save()
-    return msgspec.structs.replace(made, image=tag, id=identity, size=size, labels=said)
+    return msgspec.structs.replace(made, image=tag, id=identity, size=size)

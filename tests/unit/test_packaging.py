@@ -169,6 +169,19 @@ def test_the_card_says_what_the_detector_is_and_is_not(verified: Project) -> Non
     assert "| box/fp32/verify |" in text
 
 
+def test_the_card_does_not_name_a_verification_that_no_longer_holds(verified: Project) -> None:
+    verify = ("verify", "--runner", "local", "--target", "box", "--precision", "int8")
+    assert verified.invoke(*verify, "--accept-loss", "for the shed").returncode == 0
+    record = verified.artifact("default", "box", "int8", "verify", "run.json")
+    record.write_text(record.read_text().replace('"digest"', '"was"', 1))
+
+    assert pack(verified, "--format", "folder", "--precision", "fp32").returncode == 0
+    text = packed(verified).joinpath("detector", "MODEL_CARD.md").read_text()
+
+    assert "| box/fp32 | 0.500 |" in text
+    assert "box/int8" not in text
+
+
 def test_run_without_a_virtualenv_names_what_makes_it(verified: Project) -> None:
     assert pack(verified, "--format", "folder").returncode == 0
     folder = packed(verified)
