@@ -190,10 +190,13 @@ def package(_, name="default", target=None, precision=None, format="image", outp
 
 @command
 def ship(_, name="default", target=None, runner="auto", format="image"):
-    """Convert, verify and pack the detector for the targets of configs/project.toml."""
+    """Convert, verify, benchmark and pack the detector for the targets of configs/project.toml."""
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), ())
-    report.packages(*shipping.ship(experiment, variants, runner, format))
+    measure = functools.partial(
+        benchmarking.benchmark, experiment, runner=runner, rounds=3, seconds=3.0, threads=0
+    )
+    report.packages(*shipping.ship(experiment, variants, runner, format, measure))
 
 
 @command

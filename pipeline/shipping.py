@@ -112,14 +112,24 @@ def pack(
 
 
 def ship(
-    experiment: Experiment, variants: Sequence[Variant], runner: str, form: str
+    experiment: Experiment,
+    variants: Sequence[Variant],
+    runner: str,
+    form: str,
+    measure: Callable[[Sequence[Variant]], None],
 ) -> tuple[list[Package], list[str]]:
-    """Convert, verify and pack ``variants``; what was packed, and what failed on the way."""
+    """Convert, verify, ``measure`` and pack ``variants``; what was packed, and what failed."""
     packaging.check_format(form)
     bring_up_to_date(experiment, ["evaluate"], runner)  # the model card has its figures
     failed = []
     try:
         for_each(experiment, variants, lambda variant: variant.verify, runner)
+    except StageFailed as error:
+        failed.append(str(error))
+    passed = [variant for variant in variants if experiment.output(variant.verify).is_dir()]
+    try:
+        if passed:
+            measure(passed)
     except StageFailed as error:
         failed.append(str(error))
     made, not_packed = pack(experiment, variants, (), form)

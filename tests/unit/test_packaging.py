@@ -258,6 +258,7 @@ def test_ship_goes_on_past_a_failure_and_ends_with_a_table(project: Project) -> 
 
     assert done.returncode == 1
     assert "box/int8 did not pass" in done.stderr
+    assert project.artifact("default", "box", "fp32", "benchmark", "benchmark.json").exists()
     assert packed(project).exists()
     table = done.stdout.partition("packed as")[2]
     assert "default-box-fp32" in table
