@@ -11,7 +11,7 @@ from typing import Any
 
 from invoke import Collection, task
 
-from pipeline import benchmarking, checks, image_list, locks, report, shipping, tools
+from pipeline import benchmarking, checks, doctor, image_list, locks, report, shipping, tools
 from pipeline.command_line import (
     after_dashes,
     errors_told,
@@ -258,6 +258,12 @@ def shell(_, environment, runner="auto"):
 
 
 @command
+def examine(_, json=False):
+    """Say what this machine can run, and what to do about each lack."""
+    doctor.show(json)
+
+
+@command
 def clean(_, name=None, everything=False):
     """Remove an experiment's artifacts (--name), or all of artifacts/ (--everything)."""
     tools.clean(name, everything)
@@ -340,3 +346,4 @@ namespace = Collection(
     Collection("data", fetch, resize, split, render),
     _images,
 )
+namespace.add_task(examine, "doctor")

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import terminal
+from pipeline import hardware, terminal
 from pipeline.client import Client, is_orphan, signals_raise, started, this_client
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution, Output
@@ -323,6 +322,13 @@ def run(execution: Execution, image: str, output: Output) -> int:
                 container.remove(force=True)
 
 
+def information() -> dict[str, Any]:
+    """What the engine says of itself: version, security options, runtimes, memory."""
+    with _engine() as client:
+        said: dict[str, Any] = client.info()
+        return said
+
+
 def image_id(tag: str) -> str | None:
     """The id of a tagged image, None when the engine has none of that name."""
     with _engine() as client:
@@ -392,12 +398,8 @@ def _interrupt(container: Any) -> None:
 
 def _decide(execution: Execution, info: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """What depends on the host: the note for the user and the arguments of `run_options`."""
-    rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
-    driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-    toolkit = "nvidia" in (info.get("Runtimes") or {}) or bool(
-        shutil.which("nvidia-container-runtime-hook")
-    )
-    gpu, note = gpu_choice(execution.gpu, driver, toolkit)
+    rootless = hardware.rootless(info)
+    gpu, note = gpu_choice(execution.gpu, hardware.nvidia_driver(), hardware.nvidia_toolkit(info))
     if text := os.environ.get("DRYDOCK_MEMORY"):
         memory = parse_memory(text)
     else:

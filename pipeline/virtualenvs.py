@@ -95,13 +95,27 @@ def _build(environment: Environment, folder: Path) -> None:
         )
 
 
-def _uv(arguments: list[str], show: bool = False) -> subprocess.CompletedProcess[str]:
+def find_python(version: str) -> str:
+    """The interpreter that an environment with Python ``version`` would get; "" if none."""
+    found = _uv(["python", "find", "--no-python-downloads", "--no-project", version], listen=True)
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def uv_version() -> str:
+    """uv's own version."""
+    return _uv(["--version"], listen=True).stdout.strip()
+
+
+def _uv(
+    arguments: list[str], show: bool = False, listen: bool = False
+) -> subprocess.CompletedProcess[str]:
     import uv  # imported late: a run with nothing to do does not need it
 
     settings = {**os.environ, **uv_settings(_pip_configuration(), os.environ)}
     return subprocess.run(
         [uv.find_uv_bin(), *arguments],
         env=settings,
+        stdout=subprocess.PIPE if listen else None,
         stderr=None if show else subprocess.PIPE,
         text=True,
         check=False,
