@@ -271,7 +271,7 @@ def clean(_, name=None, everything=False):
 
 @command
 def lint(_):
-    """Check style, types and the walls between the two sides."""
+    """Check style, types, the walls between the two sides, shell scripts and Dockerfiles."""
     checks.lint()
 
 

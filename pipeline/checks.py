@@ -16,6 +16,14 @@ _LINTERS = (
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports", "--no-logo"),
+    (
+        *("shellcheck", "inv", ".ci/run", "docker/base/apt-install", "docker/base/make-venv"),
+        *("docker/device/base/unpack-packages", "tests/docker/stand_in_base.sh"),
+    ),
+    (
+        "hadolint",
+        *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docker").rglob("Dockerfile"))),
+    ),
 )
 
 # Stages are tested where they run. What an environment lacks is skipped there, and says so.
@@ -31,9 +39,9 @@ _TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"
 
 
 def lint() -> None:
-    """Style, types, and the walls between the two sides."""
+    """Style, types, the walls between the two sides, shell scripts and Dockerfiles."""
     for program, *arguments in _LINTERS:
-        screen.say(f"{program} {' '.join(arguments)}".rstrip())
+        screen.say(f"{program} {' '.join(arguments)[:60]}".rstrip())
         _must_pass(program, [str(Path(sys.executable).parent / program), *arguments])
 
 

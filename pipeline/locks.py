@@ -14,6 +14,15 @@ from pipeline.errors import HostError, InputError
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==[^\s;\\]+")
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)", re.MULTILINE)
 _NAMED = ("base", "builder", "runtime")  # images of ours, which who builds puts in
+# Digests that look like pins and are none, by how they begin: published by mistake, or of a single
+# platform where others would fetch nothing.
+_TRAPS = {
+    "eb37f58646a901dc": "this index is empty",
+    "0bb88834": "this is the amd64 image alone, not the index of all platforms",
+    "59e0e437": "this is the amd64 image alone, not the index of all platforms",
+    "f3034a6ec3c12053": "this is the amd64 image alone, not the index of all platforms",
+    "0c8bbb8e987a035f": "this is the arm64 image alone, not the index of all platforms",
+}
 _URL = re.compile(r"https?://|--(?:extra-)?index-url|--find-links")
 
 
@@ -22,7 +31,7 @@ def _folders(name: str | None) -> list[tuple[Path, str]]:
     if name:
         environment = environments.load(name)
         return [(environment.folder, environment.file.python)]
-    found = [(ROOT, "3.11")]
+    found = [(ROOT, "3.11"), (ROOT / "docker" / "base", "3.11")]
     for known in [*environments.names(), *environments.devices()]:
         environment = environments.load(known)
         found.append((environment.folder, environment.file.python))
@@ -108,8 +117,13 @@ def image_problems(dockerfile: str) -> Iterator[str]:
     for image in _FROM.findall(dockerfile):
         if image in stages or image in ("scratch", *_NAMED):
             continue
-        if not re.search(r"@sha256:[0-9a-f]{64}$", image):
+        digest = re.search(r"@sha256:([0-9a-f]{64})$", image)
+        if not digest:
             yield f"FROM {image} has no digest"
+        elif reason := next(
+            (why for start, why in _TRAPS.items() if digest[1].startswith(start)), ""
+        ):
+            yield f"FROM {image}: {reason}"
 
 
 def _entries(text: str) -> Iterator[str]:

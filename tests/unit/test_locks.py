@@ -43,6 +43,24 @@ def test_a_floating_image_is_named(image: str) -> None:
     assert list(image_problems(f"FROM {image} AS build\nRUN true\n"))
 
 
+@pytest.mark.parametrize(
+    ("digest", "problem"),
+    [
+        ("eb37f58646a901dc" + "0" * 48, "empty"),
+        ("0bb88834" + "0" * 56, "amd64 image alone"),
+        ("0c8bbb8e987a035f" + "0" * 48, "arm64 image alone"),
+    ],
+)
+def test_a_digest_that_is_no_pin_is_named(digest: str, problem: str) -> None:
+    (found,) = image_problems(f"FROM debian:bookworm-slim@sha256:{digest} AS base\n")
+
+    assert problem in found
+
+
+def test_the_builders_own_lock_is_checked_too() -> None:
+    assert any(folder.name == "base" for folder, _ in _folders(None))
+
+
 def test_pinned_images_and_own_stages_pass() -> None:
     text = f"FROM debian:bookworm@{DIGEST} AS build\nFROM base AS rest\nFROM build\n"
 
