@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from pipeline import virtualenvs
 from pipeline.environments import Environment
-from pipeline.errors import HostError
+from pipeline.errors import HostError, InputError
 from pipeline.execution import Execution, Output
 
 NAME = "local"
@@ -43,7 +44,8 @@ def command_line(execution: Execution, realised: str) -> list[str]:
     """What is run, as it can be pasted into a shell at the root of the repository."""
     program, *arguments = execution.argv
     settings = [f"{name}={value}" for name, value in sorted(execution.settings.items())]
-    return ["env", *settings, str(Path(realised) / "bin" / program), *arguments]
+    found = shutil.which(program, path=_search_path(Path(realised)))
+    return ["env", *settings, found or str(Path(realised) / "bin" / program), *arguments]
 
 
 def run(execution: Execution, realised: str, output: Output) -> int:
@@ -54,9 +56,12 @@ def run(execution: Execution, realised: str, output: Output) -> int:
     on alone would write beside the next one.
     """
     program, *arguments = execution.argv
+    found = shutil.which(program, path=_search_path(Path(realised)))
+    if not found:
+        raise InputError(f"there is no program '{program}' in {realised}/bin, nor on PATH")
     with tempfile.TemporaryDirectory(prefix="drydock-") as home:
         process = subprocess.Popen(
-            [str(Path(realised) / "bin" / program), *arguments],
+            [found, *arguments],
             cwd=execution.root,
             env=_settings(execution, Path(realised), home),
             stdin=None if execution.interactive else subprocess.DEVNULL,
@@ -80,9 +85,14 @@ def run(execution: Execution, realised: str, output: Output) -> int:
     return 128 - code if code < 0 else code
 
 
+def _search_path(virtualenv: Path) -> str:
+    """The environment's own programs, then the host's: a shell, say."""
+    return f"{virtualenv / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+
+
 def _settings(execution: Execution, virtualenv: Path, home: str) -> dict[str, str]:
     return {
-        "PATH": f"{virtualenv / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+        "PATH": _search_path(virtualenv),
         "VIRTUAL_ENV": str(virtualenv),
         "HOME": os.environ.get("HOME", home) if execution.interactive else home,
         "TMPDIR": home,

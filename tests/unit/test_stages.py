@@ -285,3 +285,15 @@ def test_clean_removes_one_experiment(trained: Project) -> None:
     assert trained.invoke("clean").returncode == 2
     assert trained.invoke("clean", "--name", "default").returncode == 0
     assert not trained.artifact("default").exists()
+
+
+def test_one_command_runs_in_an_environment_with_the_hosts_programs_at_hand(
+    project: Project,
+) -> None:
+    shell = ("shell", "train", "--runner", "local", "--")
+
+    assert "train-" in project.invoke(*shell, "python", "-c", "import sys; print(sys.prefix)").stdout
+    assert project.invoke(*shell, "bash", "-c", "exit 7").returncode == 7
+    unknown = project.invoke(*shell, "no-such-program")
+    assert unknown.returncode == 2
+    assert "there is no program 'no-such-program'" in unknown.stderr
