@@ -328,17 +328,16 @@ def _twins(inspections: Sequence[Inspection]) -> Iterator[Finding]:
         if first is not inspection:
             yield _twin(first, inspection, "the same file", certain=True)
     signatures = np.array([i.signature for i in seen], np.uint8).reshape(-1, *(likeness.SIDE,) * 2)
-    told: set[str] = set()  # one finding for a photo is enough, however long the burst
-    for index, other, correlation, difference in likeness.pairs(signatures):
-        first, second = seen[index], seen[other]
-        if first.digest == second.digest or second.file in told:
-            continue
-        if likeness.is_copy(correlation, difference):
-            told.add(second.file)
-            yield _twin(first, second, "the same photo, saved again,", certain=True)
-        elif first.split != second.split:
-            told.add(second.file)
-            yield _twin(first, second, "almost the same photo", certain=False)
+    splits = np.array([i.split for i in seen])
+    # One finding for a photo is enough, however long the burst.
+    told = np.array([first_with[i.digest] is not i for i in seen], bool)
+    for index, others, correlations in likeness.alike(signatures):
+        certain = likeness.copies(signatures, index, others, correlations)
+        twins = (certain | (splits[others] != splits[index])) & ~told[others]
+        told[others[twins]] = True
+        for other, sure in zip(others[twins].tolist(), certain[twins].tolist()):
+            what = "the same photo, saved again," if sure else "almost the same photo"
+            yield _twin(seen[index], seen[other], what, certain=sure)
 
 
 def _twin(first: Inspection, second: Inspection, what: str, certain: bool) -> Finding:

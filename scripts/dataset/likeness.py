@@ -27,7 +27,8 @@ ALIKE = 0.8
 COPY = 0.995
 COPY_DIFFERENCE = 2.0
 
-_BLOCK = 1024
+# Correlations looked at in one go: 4 MB of them.
+_ROWS, _COLUMNS = 256, 4096
 
 
 def signature(image: Image.Image) -> np.ndarray:
@@ -37,22 +38,36 @@ def signature(image: Image.Image) -> np.ndarray:
     return np.array(small.convert("L"))
 
 
-def pairs(
+def alike(
     signatures: np.ndarray, threshold: float = ALIKE
-) -> Iterator[tuple[int, int, float, float]]:
-    """Pairs ``(i, j, correlation, difference)``, i < j, with at least ``threshold`` correlation.
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """``(i, others, correlations)`` for each photo that has photos like it behind it.
 
-    ``signatures`` is uint8 [n, 16, 16]; ``difference`` is the mean absolute one of the grey values.
-    Memory is a block of rows at a time; time grows with n squared (20,000 photos: seconds).
+    ``signatures`` is uint8 [n, 16, 16]; ``others`` are indices j > i, ascending. Time grows
+    with n squared, memory only with n, however many photos are alike.
     """
     vectors = _normalised(signatures)
-    for start in range(0, len(vectors), _BLOCK):
-        correlation = vectors[start : start + _BLOCK] @ vectors[start:].T
-        rows, columns = np.nonzero(np.triu(correlation >= threshold, k=1))
-        for row, column in zip(rows.tolist(), columns.tolist()):
-            first, second = (signatures[start + i].astype(np.int16) for i in (row, column))
-            difference = float(np.abs(first - second).mean())
-            yield start + row, start + column, float(correlation[row, column]), difference
+    for start in range(0, len(vectors), _ROWS):
+        rows = vectors[start : start + _ROWS]
+        found = [
+            _above(rows @ vectors[column : column + _COLUMNS].T, start, column, threshold)
+            for column in range(start, len(vectors), _COLUMNS)
+        ]
+        for row in range(len(rows)):
+            parts = [(others[row], values[row]) for others, values in found]
+            others, correlations = (np.concatenate(part) for part in zip(*parts))
+            if len(others):
+                yield start + row, others, correlations
+
+
+def copies(
+    signatures: np.ndarray, photo: int, others: np.ndarray, correlations: np.ndarray
+) -> np.ndarray:
+    """bool [n]: which of ``others`` are the same as ``photo``, saved again."""
+    found = correlations >= COPY
+    differences = signatures[others[found]].astype(np.int16) - signatures[photo]
+    found[found] = np.abs(differences).mean(axis=(1, 2)) <= COPY_DIFFERENCE
+    return found
 
 
 def groups(signatures: np.ndarray) -> np.ndarray:
@@ -61,17 +76,11 @@ def groups(signatures: np.ndarray) -> np.ndarray:
     The number is the index of the group's first photo.
     """
     leader = np.arange(len(signatures))
-
-    def find(index: int) -> int:
-        while leader[index] != index:
-            leader[index] = leader[leader[index]]
-            index = int(leader[index])
-        return index
-
-    for first, second, _, _ in pairs(signatures):
-        low, high = sorted((find(first), find(second)))
-        leader[high] = low
-    return np.array([find(index) for index in range(len(signatures))], dtype=int)
+    for photo, others, _ in alike(signatures):
+        leaders = np.unique(leader[np.append(others, photo)])
+        if len(leaders) > 1:
+            leader[np.isin(leader, leaders)] = leaders[0]
+    return leader
 
 
 def groups_of_photos(photos: Sequence[Photo], workers: int = 0) -> np.ndarray:
@@ -81,9 +90,16 @@ def groups_of_photos(photos: Sequence[Photo], workers: int = 0) -> np.ndarray:
     return groups(np.array(signatures, np.uint8).reshape(-1, SIDE, SIDE))
 
 
-def is_copy(correlation: float, difference: float) -> bool:
-    """Whether two photos with these values are one photo that was saved twice."""
-    return correlation >= COPY and difference <= COPY_DIFFERENCE
+def _above(
+    correlation: np.ndarray, row: int, column: int, threshold: float
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """For each row of a block that begins at ``row``, ``column``: those above, and their values."""
+    above = np.triu(correlation >= threshold, k=row - column + 1)
+    counts = np.cumsum(above.sum(axis=1))[:-1]
+    return (
+        np.split(np.nonzero(above)[1] + column, counts),
+        np.split(correlation[above], counts),
+    )
 
 
 def _normalised(signatures: np.ndarray) -> np.ndarray:

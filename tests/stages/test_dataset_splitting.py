@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from samples import picture
 
-from dataset.likeness import groups, is_copy, pairs, signature
+from dataset.likeness import alike, copies, groups, signature
 from dataset.splitting import grouped, hold_out
 
 
@@ -108,22 +108,30 @@ def test_a_photo_saved_again_is_a_copy_and_a_burst_shot_is_not(tmp_path):
     first, second = burst(3)
     first.save(tmp_path / "a.jpg", quality=60)
     again = Image.open(tmp_path / "a.jpg")
-    found = {
-        (i, j): is_copy(correlation, difference)
-        for i, j, correlation, difference in pairs(
-            np.array([signature(image) for image in (first, second, again)])
-        )
-    }
-    assert found[0, 2] and not found[0, 1]
+    signatures = np.array([signature(image) for image in (first, second, again)])
+    index, others, correlations = next(alike(signatures))
+    assert (index, others.tolist()) == (0, [1, 2])
+    assert copies(signatures, index, others, correlations).tolist() == [False, True]
 
 
 def test_photos_without_any_structure_are_not_alike():
     flat = [np.full((16, 16), value, np.uint8) for value in (0, 0, 255)]
-    assert list(pairs(np.array(flat))) == []
+    assert list(alike(np.array(flat))) == []
 
 
-def test_pairs_are_found_across_blocks():
+def test_alike_photos_are_found_across_blocks():
     rng = np.random.default_rng(0)
-    many = rng.integers(0, 256, (2500, 16, 16)).astype(np.uint8)
-    many[2400] = many[10]
-    assert [(i, j) for i, j, _, _ in pairs(many)] == [(10, 2400)]
+    many = rng.integers(0, 256, (9000, 16, 16)).astype(np.uint8)
+    many[8400] = many[4999] = many[10]
+    assert [(i, others.tolist()) for i, others, _ in alike(many)] == [
+        (10, [4999, 8400]),
+        (4999, [8400]),
+    ]
+    assert groups(many)[[10, 11, 4999, 8400]].tolist() == [10, 11, 10, 10]
+
+
+def test_frames_of_a_film_are_one_group_within_seconds():
+    rng = np.random.default_rng(1)
+    scene = rng.integers(0, 200, (16, 16))
+    frames = np.array([scene + rng.integers(0, 9, (16, 16)) for _ in range(4000)], np.uint8)
+    assert set(groups(frames)) == {0}

@@ -292,7 +292,9 @@ def test_one_command_runs_in_an_environment_with_the_hosts_programs_at_hand(
 ) -> None:
     shell = ("shell", "train", "--runner", "local", "--")
 
-    assert "train-" in project.invoke(*shell, "python", "-c", "import sys; print(sys.prefix)").stdout
+    assert (
+        "train-" in project.invoke(*shell, "python", "-c", "import sys; print(sys.prefix)").stdout
+    )
     assert project.invoke(*shell, "bash", "-c", "exit 7").returncode == 7
     unknown = project.invoke(*shell, "no-such-program")
     assert unknown.returncode == 2
