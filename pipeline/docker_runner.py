@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline import docker_engine, images
+from pipeline import docker_container, docker_engine, images
 from pipeline.configuration import ROOT
 from pipeline.environments import Environment
 from pipeline.execution import Execution, Output
@@ -29,9 +29,9 @@ def realise(environment: Environment, digest: str, say: Callable[[str], None]) -
 
 def command_line(execution: Execution, realised: str) -> list[str]:
     """The equivalent `docker run ...`."""
-    return docker_engine.describe(execution, realised)
+    return docker_container.describe(execution, realised)
 
 
 def run(execution: Execution, realised: str, output: Output) -> int:
     """Run the stage in a container and hand on what it prints; returns its exit code."""
-    return docker_engine.run(execution, realised, output)
+    return docker_container.run(execution, realised, output)

@@ -6,7 +6,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from pipeline import docker_engine
+from pipeline import docker_container
 from pipeline.execution import Execution
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ class Room:
         def output(stream: str, chunk: bytes) -> None:
             said[stream] += chunk
 
-        code = docker_engine.run(self.execution(*argv, **changes), self.image, output)
+        code = docker_container.run(self.execution(*argv, **changes), self.image, output)
         self.stdout, self.stderr = said["stdout"].decode(), said["stderr"].decode()
         return code
 
@@ -42,11 +42,11 @@ class Room:
         """A command that runs the stage in a process of its own."""
         program = (
             "import sys; from pathlib import Path, PosixPath\n"
-            "from pipeline import docker_engine\n"
+            "from pipeline import docker_container\n"
             "from pipeline.execution import Execution\n"
             "def output(stream, chunk):\n"
             "    getattr(sys, stream).buffer.write(chunk); getattr(sys, stream).flush()\n"
             f"stage = {self.execution(*argv, **changes)!r}\n"
-            f"sys.exit(docker_engine.run(stage, {self.image!r}, output))\n"
+            f"sys.exit(docker_container.run(stage, {self.image!r}, output))\n"
         )
         return [sys.executable, "-c", program]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rooms import Room
 
-from pipeline import docker_engine
+from pipeline import docker_container, docker_engine, docker_options
 from pipeline.errors import HostError, InputError, StageFailed
 
 pytestmark = pytest.mark.usefixtures("containers")
@@ -118,13 +118,13 @@ def test_a_server_is_reached_on_loopback_or_refused(room: Room) -> None:
                 heard.append(connection.recv(100))
 
     stage = room.execution("python3", "-c", script, ports=(port,))
-    with docker_engine._engine() as client:
+    with docker_engine.connected() as client:
         bridged = client.networks.list(names=["bridge"])
     if not bridged:
         with pytest.raises(HostError, match="no bridge network"):
-            docker_engine.run(stage, room.image, call)
+            docker_container.run(stage, room.image, call)
         return
-    assert docker_engine.run(stage, room.image, call) == 0
+    assert docker_container.run(stage, room.image, call) == 0
     assert heard == [b"hello"]
 
 
@@ -153,7 +153,7 @@ def test_home_and_tmp_can_be_written_and_leave_nothing(
 
     assert room.run("sh", "-c", script) == 0
     assert {"a", ".cache", "c"} <= set(room.stdout.split())
-    assert room.run("ls", "-A", docker_engine.HOME, "/tmp") == 0
+    assert room.run("ls", "-A", docker_options.HOME, "/tmp") == 0
     assert not {"a", ".cache", "c"} & set(room.stdout.split())
 
 
@@ -182,7 +182,7 @@ def test_another_death_is_not_taken_for_memory(room: Room) -> None:
 
 
 def test_a_fork_bomb_meets_the_limit(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_engine, "_PROCESSES", 20)
+    monkeypatch.setattr(docker_options, "_PROCESSES", 20)
     script = "for i in $(seq 40); do sleep 5 & done"
 
     assert room.run("sh", "-c", script) != 0
@@ -208,13 +208,13 @@ def test_a_folder_that_vanishes_before_the_start_is_an_error(
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    decide = docker_engine._decide
+    decide = docker_container._decide
 
     def vanish(*arguments: object) -> object:
         shutil.rmtree(data)
         return decide(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(docker_engine, "_decide", vanish)
+    monkeypatch.setattr(docker_container, "_decide", vanish)
     with pytest.raises(HostError, match="does not see"):
         room.run("true", reads=(data,))
     assert not data.exists()
@@ -234,7 +234,7 @@ def test_an_image_that_is_not_there(room: Room) -> None:
 def test_a_gpu_that_the_engine_cannot_give_leaves_no_container(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_engine, "gpu_choice", lambda *_: (True, None))
+    monkeypatch.setattr(docker_container, "gpu_choice", lambda *_: (True, None))
     if shutil.which("nvidia-container-runtime-hook"):
         pytest.skip("this host has the toolkit")
     with pytest.raises(HostError, match="gpu"):
@@ -267,13 +267,13 @@ def test_output_comes_while_the_stage_runs(room: Room) -> None:
 
     script = f"echo first; i=0; while [ -e {room.out}/wait ]; do i=$((i+1)); "
     script += "[ $i -lt 100 ] || exit 1; sleep 0.1; done"
-    assert docker_engine.run(room.execution("sh", "-c", script), room.image, output) == 0
+    assert docker_container.run(room.execution("sh", "-c", script), room.image, output) == 0
     assert seen.is_set()
 
 
 def test_the_printed_command_line_does_the_same(room: Room) -> None:
     stage = room.execution("sh", "-c", f"id -u; echo x > {room.out}/a; touch /x; exit 5")
-    words = docker_engine.describe(stage, room.image)
+    words = docker_container.describe(stage, room.image)
     done = subprocess.run(words, capture_output=True, text=True, check=False)
 
     assert done.returncode == 5

@@ -32,7 +32,7 @@ class Project:
     def __init__(self, root: Path, image: str) -> None:
         self.root = root
         self.said: list[str] = []
-        with docker_engine._engine() as client:
+        with docker_engine.connected() as client:
             client.images.get(image).tag("drydock/test", "small-base")
         (root / "docker" / "small").mkdir(parents=True)
         (root / "docker" / "docker-bake.hcl").write_text(MATRIX % "drydock/test:small-base")
@@ -45,7 +45,7 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path, image: str) -> Iterator[Project]:
     yield Project(tmp_path, image)
-    with docker_engine._engine() as client:
+    with docker_engine.connected() as client:
         for made in client.images.list("drydock/small"):
             client.images.remove(made.id, force=True)
 

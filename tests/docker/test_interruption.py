@@ -100,13 +100,13 @@ def test_a_living_clients_container_is_left_alone(room: Room, containers: Contai
 def test_an_error_while_output_is_shown_removes_the_container(
     room: Room, containers: Containers
 ) -> None:
-    from pipeline import docker_engine
+    from pipeline import docker_container
 
     def output(stream: str, chunk: bytes) -> None:
         raise BrokenPipeError("the reader is gone")
 
     with pytest.raises(BrokenPipeError):
-        docker_engine.run(room.execution("sh", "-c", "echo x; sleep 300"), room.image, output)
+        docker_container.run(room.execution("sh", "-c", "echo x; sleep 300"), room.image, output)
     assert containers() == []
 
 

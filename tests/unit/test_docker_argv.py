@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import docker_engine, images
+from pipeline import docker_container, docker_engine, docker_options, images
 from pipeline.client import Client, is_orphan, started
 from pipeline.errors import HostError, InputError
 from pipeline.execution import Execution
@@ -30,7 +30,7 @@ STAGE = Execution(
 
 
 def options(**changes: Any) -> dict[str, Any]:
-    return docker_engine.run_options(replace(STAGE, **changes), "sha256:ab", "1000:1000", False)
+    return docker_options.run_options(replace(STAGE, **changes), "sha256:ab", "1000:1000", False)
 
 
 def test_a_stage_is_sealed_in() -> None:
@@ -69,7 +69,7 @@ def test_settings_reach_the_stage_but_do_not_move_its_home() -> None:
     environment = options(settings={"COLUMNS": "80", "HOME": "/root"})["environment"]
 
     assert environment["COLUMNS"] == "80"
-    assert environment["HOME"] == docker_engine.HOME
+    assert environment["HOME"] == docker_options.HOME
 
 
 def test_ports_are_published_on_loopback_only() -> None:
@@ -81,7 +81,7 @@ def test_ports_are_published_on_loopback_only() -> None:
 
 def test_the_command_line_says_the_same() -> None:
     stage = replace(STAGE, ports=(6006,), interactive=True, reads=(Path("/a,b/records"),))
-    words = docker_engine.command_line(
+    words = docker_options.command_line(
         stage, "sha256:ab", "1000:1000", True, groups=(44,), memory=2048
     )
 
@@ -114,23 +114,23 @@ def test_the_command_line_says_the_same() -> None:
 
 def test_the_command_line_leaves_nothing_out() -> None:
     for gpu in (False, True):
-        everything = docker_engine.run_options(
+        everything = docker_options.run_options(
             replace(STAGE, interactive=True, ports=(1,)), "i", "0:0", gpu, groups=(1,), memory=1
         )
-        assert set(everything) - {"image", "command"} <= set(docker_engine._FLAGS)
+        assert set(everything) - {"image", "command"} <= set(docker_options._FLAGS)
 
 
 def test_a_pasted_command_is_not_swept_away() -> None:
-    words = docker_engine.command_line(STAGE, "sha256:ab", "1000:1000", False)
+    words = docker_options.command_line(STAGE, "sha256:ab", "1000:1000", False)
 
-    assert not any(docker_engine.CLIENT_LABEL in word for word in words)
+    assert not any(docker_container.CLIENT_LABEL in word for word in words)
 
 
 @pytest.mark.parametrize(
     ("rootless", "expected"), [(False, "1000:1001"), (True, "0:0")], ids=["rootful", "rootless"]
 )
 def test_outputs_belong_to_the_caller(rootless: bool, expected: str) -> None:
-    assert docker_engine.user_on_engine(rootless, 1000, 1001) == expected
+    assert docker_options.user_on_engine(rootless, 1000, 1001) == expected
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_outputs_belong_to_the_caller(rootless: bool, expected: str) -> None:
     ],
 )
 def test_gpu_choice(wanted: str, driver: bool, toolkit: bool, use: bool, told: bool) -> None:
-    chosen, note = docker_engine.gpu_choice(wanted, driver, toolkit)
+    chosen, note = docker_options.gpu_choice(wanted, driver, toolkit)
 
     assert (chosen, bool(note)) == (use, told)
 
@@ -155,7 +155,7 @@ def test_gpu_choice(wanted: str, driver: bool, toolkit: bool, use: bool, told: b
 )
 def test_a_gpu_that_was_asked_for_and_cannot_be_had_is_an_error(driver: bool, reason: str) -> None:
     with pytest.raises(HostError, match=reason):
-        docker_engine.gpu_choice("on", driver, False)
+        docker_options.gpu_choice("on", driver, False)
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_gpu_that_was_asked_for_and_cannot_be_had_is_an_error(driver: bool, re
     [("6g", 6 * 1024**3), ("512M", 512 * 1024**2), ("1GiB", 1024**3), ("7", 7)],
 )
 def test_memory(text: str, expected: int) -> None:
-    assert docker_engine.parse_memory(text) == expected
+    assert docker_options.parse_memory(text) == expected
 
 
 @pytest.mark.parametrize("text", ["lots", "", "-1g", "1.5g", "g"])
 def test_memory_that_means_nothing(text: str) -> None:
     with pytest.raises(InputError, match="DRYDOCK_MEMORY"):
-        docker_engine.parse_memory(text)
+        docker_options.parse_memory(text)
 
 
 ME = Client("laptop/pid:[1]", 1000, 77, "500")

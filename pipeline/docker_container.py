@@ -1,0 +1,163 @@
+"""One stage in one container that can do nothing but its work."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline import docker_engine, hardware, terminal
+from pipeline.client import Client, is_orphan, signals_raise, started, this_client
+from pipeline.docker_options import (
+    GIB,
+    command_line,
+    gpu_choice,
+    parse_memory,
+    run_options,
+    user_on_engine,
+)
+from pipeline.errors import HostError, InputError, StageFailed
+from pipeline.execution import Execution, Output
+
+CLIENT_LABEL = "drydock.client"
+_GRACE = 5  # seconds a stage has to end by itself after Ctrl-C
+
+
+def describe(execution: Execution, image: str) -> list[str]:
+    """The command line that `run` is equivalent to, on the engine that answers."""
+    execution = _with_link_targets(execution)
+    with docker_engine.connected() as client:
+        _, options = _decide(execution, client.info())
+    return command_line(execution, image, **options)
+
+
+def run(execution: Execution, image: str, output: Output) -> int:
+    """Run a stage to its end and return its exit code, handing on what it prints.
+
+    Raises InputError for a path that does not exist, StageFailed when memory ran out, HostError
+    for what the engine cannot do. Whatever happens, no container is left behind.
+    """
+    for path in (execution.root, *execution.reads, *execution.writes):
+        if not path.exists():
+            raise InputError(f"{path} does not exist")
+    execution = _with_link_targets(execution)
+    with docker_engine.connected() as client, signals_raise():
+        me = this_client()
+        _sweep(client, me)
+        if execution.ports and not client.networks.list(names=["bridge"]):
+            # It would start all the same, and answer nobody.
+            raise HostError(
+                "this engine has no bridge network, so nothing can reach a server in a container;"
+                " use --runner local"
+            )
+        note, decided = _decide(execution, client.info())
+        if note:
+            output("stderr", f"note: {note}\n".encode())
+        options = run_options(execution, image, **decided)
+        # Not in `run_options`: a pasted command line has no client that could be looked for.
+        options["labels"] = {**options["labels"], CLIENT_LABEL: str(me)}
+        container = _create(client, options)
+        try:
+            return _follow(client, container, execution, output, decided["memory"])
+        except KeyboardInterrupt:
+            _interrupt(container)
+            raise
+        finally:
+            with suppress(docker_engine.library().errors.APIError):
+                container.remove(force=True)
+
+
+def _follow(client: Any, container: Any, execution: Execution, output: Output, memory: int) -> int:
+    if execution.interactive and sys.stdin.isatty():
+        connection = container.attach_socket(
+            params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        )
+        container.start()
+        terminal.connect(connection, container.resize)
+    else:
+        # Attached before the start, so that nothing is missed.
+        stream = client.api.attach(
+            container.id, stdout=True, stderr=True, stream=True, demux=not execution.interactive
+        )
+        container.start()
+        for chunk in stream:
+            out, err = (chunk, None) if execution.interactive else chunk
+            if out:
+                output("stdout", out)
+            if err:
+                output("stderr", err)
+    code = int(container.wait(timeout=None)["StatusCode"])
+    container.reload()
+    # The mark is also set when only a child was killed and the stage coped with that.
+    if code != 0 and container.attrs["State"]["OOMKilled"]:
+        raise StageFailed(
+            f"{_program(execution)} ran out of memory: its limit was {memory / GIB:.1f} GiB."
+            " Use a smaller batch or input size, or raise DRYDOCK_MEMORY where there is more"
+        )
+    return code
+
+
+def _program(execution: Execution) -> str:
+    return " ".join(Path(part).name for part in execution.argv[:2])
+
+
+def _interrupt(container: Any) -> None:
+    """Let the stage end by itself, as it would in a terminal; the caller removes what is left."""
+    with suppress(Exception, KeyboardInterrupt):
+        container.kill("SIGINT")
+        container.wait(timeout=_GRACE)
+
+
+def _decide(execution: Execution, info: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """What depends on the host: the note for the user and the arguments of `run_options`."""
+    rootless = hardware.rootless(info)
+    gpu, note = gpu_choice(execution.gpu, hardware.nvidia_driver(), hardware.nvidia_toolkit(info))
+    if text := os.environ.get("DRYDOCK_MEMORY"):
+        memory = parse_memory(text)
+    else:
+        # Leave the host a tenth: without a limit the kernel picks any process of the user's.
+        memory = int(info.get("MemTotal") or 0) * 9 // 10
+    return note, {
+        "user": user_on_engine(rootless, os.getuid(), os.getgid()),
+        "gpu": gpu,
+        "groups": () if rootless else tuple(sorted(set(os.getgroups()) - {os.getgid()})),
+        "memory": memory,
+    }
+
+
+def _with_link_targets(execution: Execution) -> Execution:
+    """The same, with what symbolic links among its paths point to."""
+    return dataclasses.replace(
+        execution,
+        reads=tuple(sorted({*execution.reads, *(path.resolve() for path in execution.reads)})),
+        writes=tuple(sorted({*execution.writes, *(path.resolve() for path in execution.writes)})),
+    )
+
+
+def _create(client: Any, options: Mapping[str, Any]) -> Any:
+    errors = docker_engine.library().errors
+    try:
+        return client.containers.create(**options)
+    except errors.ImageNotFound:
+        raise HostError(f"the engine has no image {options['image']}") from None
+    except errors.APIError as error:
+        if "bind source path does not exist" in str(error):
+            raise HostError(
+                f"the engine does not see a folder of this machine ({error.explanation}): share it"
+                " in the engine's settings, or use --runner local"
+            ) from None
+        raise
+
+
+def _sweep(client: Any, me: Client) -> None:
+    """Remove containers whose client was killed before it could do so itself."""
+    for container in client.containers.list(
+        all=True, filters={"label": CLIENT_LABEL}, ignore_removed=True
+    ):
+        if is_orphan(container.labels[CLIENT_LABEL], me, started):
+            with suppress(docker_engine.library().errors.APIError):  # somebody else was faster
+                container.remove(force=True)
