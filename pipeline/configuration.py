@@ -7,6 +7,7 @@ literal: nothing is templated or inherited.
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -154,6 +155,19 @@ def load_weights(path: Path = CONFIGS / "weights.toml") -> dict[str, Weights]:
         if bool(entry.package) == bool(entry.url):
             raise InputError(f"{path}: {name} must have either a package or a url")
     return weights
+
+
+# The experiments of scripts/garden/config.py, and the kind of detector that each trains.
+_KINDS = {"drydock_retinanet": "one_stage", "drydock_fasterrcnn": "two_stage"}
+
+
+def model_kind(model_file: str) -> str:
+    """The kind of detector that a file of ``configs/models/`` trains, by its ``task.name``.
+
+    One that names no task of ours is taken for a one-stage detector; training refuses it anyway.
+    """
+    named = re.search(r"^task:(?:\n(?:[ #].*)?)*?\n +name: *(\w+)", model_file, re.MULTILINE)
+    return _KINDS.get(named.group(1), "one_stage") if named else "one_stage"
 
 
 def models(root: Path = ROOT) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.configuration import ROOT, Settings, load_settings, models
+from pipeline.configuration import CONFIGS, ROOT, Settings, load_settings, model_kind, models
 from pipeline.errors import HostError, InputError
 
 ARTIFACTS = ROOT / "artifacts"
@@ -41,6 +41,11 @@ class Experiment:
     def data(self) -> Path:
         """The dataset's folder, absolute."""
         return ROOT / self.settings.data
+
+    @property
+    def kind(self) -> str:
+        """Of its detector, as in detector.json: known before anything was trained."""
+        return model_kind((CONFIGS / "models" / f"{self.settings.model}.yaml").read_text("utf-8"))
 
     def remember(self) -> None:
         """Keep what was chosen for the next command."""

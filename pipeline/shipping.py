@@ -21,14 +21,28 @@ from pipeline.local_runner import die_with_parent
 from pipeline.packaging import Package
 from pipeline.plan import needed
 from pipeline.screen import say
-from pipeline.targets import Target, Variant, every, variants, with_targets
+from pipeline.targets import Target, Variant, every, refusal, variants, with_targets
 
 
 def chosen(
     experiment: Experiment, targets: Iterable[str], precisions: Iterable[str]
 ) -> list[Variant]:
-    """The variants that a command line means; without a target, those of the project's."""
-    return variants(list(targets) or experiment.settings.targets, precisions)
+    """The variants that a command line means; without a target, those of the project's.
+
+    InputError for a target that cannot take this kind of detector. Of ``all`` and of the project's
+    own targets those are left out, and said to be.
+    """
+    named, kind = set(targets), experiment.kind
+    found = variants(named or experiment.settings.targets, precisions)
+    refused = {
+        variant.target.name: why for variant in found if (why := refusal(variant.target, kind))
+    }
+    fitting = [variant for variant in found if variant.target.name not in refused]
+    if unwanted := [why for name, why in refused.items() if name in named or not fitting]:
+        raise InputError("; ".join(unwanted) if named else unwanted[0])
+    for why in refused.values():
+        say(f"left out: {why}")
+    return fitting
 
 
 def begun(experiment: Experiment) -> list[str]:

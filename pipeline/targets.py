@@ -20,6 +20,12 @@ from pipeline.configuration import CONFIGS, ROOT, Settings, Stage, load_stages, 
 from pipeline.errors import InputError
 
 PRECISIONS = ("fp32", "fp16", "int8")
+# Kinds of detectors, as in detector.json (docs/ARTIFACTS.md), in the words of a message.
+KINDS = {
+    "one_stage": "a one-stage detector",
+    "two_stage": "a two-stage detector (Faster R-CNN)",
+    "whole": "known only with its NMS inside",
+}
 REFERENCE = "tensorflow"
 
 
@@ -31,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     environment: str  # where its runtime is
     runtime: str  # a module of scripts/detection/runtimes/
     precisions: tuple[str, ...]
+    kinds: tuple[str, ...] = ("one_stage",)  # of detectors that it can be made for
     device: str = ""  # what the runtime is told to run on, here
     stand_in: str = ""  # what runs here in the device's place; empty where it is the real thing
     convert: str = ""  # the converter's script; empty where the export itself is the artifact
@@ -90,6 +97,8 @@ def load_targets(path: Path = CONFIGS / "targets.toml") -> dict[str, Target]:
         for precision in target.precisions:
             if precision not in PRECISIONS or precision not in tolerance:
                 raise InputError(f"{where}: there is no precision '{precision}' with a tolerance")
+        if unknown := sorted(set(target.kinds) - KINDS.keys()):
+            raise InputError(f"{where}: there is no kind of detector '{unknown[0]}'")
         for script in filter(None, (target.convert, _runtime_module(target))):
             if not (ROOT / script).is_file():
                 raise InputError(f"{where}: there is no {script}")
@@ -116,6 +125,15 @@ def every() -> list[Variant]:
         if target.convert
         for precision in target.precisions
     ]
+
+
+def refusal(target: Target, kind: str) -> str:
+    """Why a detector of this kind cannot go to ``target``, in one sentence; empty where it can."""
+    if kind in target.kinds:
+        return ""
+    fitting = [one.name for one in load_targets().values() if one.convert and kind in one.kinds]
+    where = f"goes to {', '.join(fitting)}" if fitting else f"runs in {REFERENCE} alone"
+    return f"{target.name} cannot take this detector: it is {KINDS[kind]}, which {where}"
 
 
 def variants(asked: Iterable[str], precisions: Iterable[str] = ()) -> list[Variant]:

@@ -14,6 +14,10 @@ Both predictions come from predict.py. Passes only when, on the test photos,
   of the others differ by no more than that on average;
 - with a tolerance of 0.001 or less: every detection is the same, scores to the tolerance.
 
+Where no test photo is annotated, or only with classes that the detector does not know (one that
+was trained elsewhere), there is no mAP: agreement alone is judged, the mean overlap of boxes with
+it, and verify.json says so.
+
 Writes verify.json and, in worst/, the photos that differ most: the reference left, the target
 right. --accept-loss REASON lets the rest pass and keeps the reason; unsound predictions never pass.
 """
@@ -42,6 +46,7 @@ _EXACT = 0.001  # a tolerance up to this asks for the very same detections
 _EXACT_IOU = 0.99
 _WIDER = 5  # for one class, and for detections one by one: they vary more than the mean
 _USUALLY_SHOWN = 0.5
+_FAINTEST = 0.05  # below it a score is noise, and agreement on it says nothing
 _WORST = 8
 _ROUNDS = 1000
 _FEW_PHOTOS = 30
@@ -49,10 +54,13 @@ _FEW_PHOTOS = 30
 
 @dataclass(frozen=True)
 class Photo:
-    """A test photo: what is in it, what the reference found and what the target found."""
+    """A test photo: what is in it, what the reference found and what the target found.
+
+    ``truth`` is None where the test set is not annotated for this detector.
+    """
 
     path: Path
-    truth: Truth
+    truth: Optional[Truth]
     reference: Detections
     target: Detections
 
@@ -95,33 +103,51 @@ def main() -> None:
 
 
 def read_photos(test: Path, detector: Detector, reference: Path, predictions: Path) -> list[Photo]:
-    """Both predictions for every photo of ``test``.
+    """Both predictions for every annotated photo of ``test``; for all of them where none is.
 
-    StageError when one of them lacks a photo, has one too many, or holds what no detector can
-    have found; InputError when an annotation is wrong or no photo has one.
+    StageError when one of the predictions lacks a photo, has one too many, or holds what no
+    detector can have found; InputError when an annotation is wrong.
     """
-    ids = {name: index for index, name in enumerate(detector.classes)}
     found = folder.photos(test)
     expected = [photo.name for photo in found]
     sides = [
         read_predictions(side / "predictions.json", detector, expected)
         for side in (reference, predictions)
     ]
-    photos = []
-    for photo in found:
-        if photo.xml is None:
-            continue
-        boxes = voc.read(photo.xml).boxes
+    truths = read_truths(found, detector)
+    return [
+        Photo(photo.path, truths.get(photo.name), *(side[photo.name] for side in sides))
+        for photo in found
+        if not truths or photo.name in truths
+    ]
+
+
+def read_truths(photos: list[folder.Photo], detector: Detector) -> dict[str, Truth]:
+    """What the annotated ones of ``photos`` show, by name; empty: nothing says what is right.
+
+    That is so where no photo is annotated, or where the detector knows none of the annotated
+    classes. InputError where it knows some and not others: that is a misspelling.
+    """
+    ids = {name: index for index, name in enumerate(detector.classes)}
+    annotated = {
+        photo.name: (photo.xml, voc.read(photo.xml).boxes) for photo in photos if photo.xml
+    }
+    named = {box.name for _, boxes in annotated.values() for box in boxes}
+    if named and not named & ids.keys():
+        return {}
+    for xml, boxes in annotated.values():
         if unknown := {box.name for box in boxes} - ids.keys():
-            raise InputError(f"{photo.xml}: the detector does not know {sorted(unknown)[0]!r}")
-        truth = Truth(
+            raise InputError(
+                f"{xml}: the detector does not know {sorted(unknown)[0]!r}. Correct it; "
+                "photos without annotations let agreement alone be judged."
+            )
+    return {
+        name: Truth(
             np.array([box[1:5] for box in boxes], np.float32).reshape(-1, 4),
             np.array([ids[box.name] for box in boxes], int),
         )
-        photos.append(Photo(photo.path, truth, *(side[photo.name] for side in sides)))
-    if not photos:
-        raise InputError(f"{test}: no photo here has an annotation to measure by.")
-    return photos
+        for name, (_, boxes) in annotated.items()
+    }
 
 
 def read_predictions(path: Path, detector: Detector, expected: list[str]) -> dict[str, Detections]:
@@ -161,40 +187,19 @@ def _sound(path: Path, entry: dict[str, Any], detector: Detector) -> Detections:
 
 def judge(photos: list[Photo], detector: Detector, tolerance: float) -> dict[str, Any]:
     """What verify.json holds but the verdict: all figures, and ``problems`` in sentences."""
-    truths, names = [photo.truth for photo in photos], detector.classes
-    reference = metrics.coco(truths, [photo.reference for photo in photos], len(names))
-    target = metrics.coco(truths, [photo.target for photo in photos], len(names))
-    before, after = reference.mean()["mAP"], target.mean()["mAP"]
-    best = metrics.best_threshold(reference.matches)
-    if before is None or best is None or not reference.mean()["AP50"]:
-        raise StageError(
-            "the trained detector finds none of the objects in the test photos: there is nothing "
-            "to hold a conversion against. Train longer, or annotate test photos."
-        )
-    assert after is not None
-    shown = min(_USUALLY_SHOWN, best[0])
+    truths = [photo.truth for photo in photos if photo.truth is not None]
+    if truths:
+        accuracy, shown = _accuracy(photos, truths, detector)
+    else:
+        accuracy, shown = dict(_NO_ACCURACY), shown_without_truth([one.reference for one in photos])
     agreements = [compare(photo.reference, photo.target, shown) for photo in photos]
-    per_class = {
-        name: {
-            "AP": _rounded(new),
-            "reference_AP": _rounded(old),
-            "difference": _rounded(new - old),
-        }
-        for index, name in enumerate(names)
-        if (old := reference.of_class(index)["AP"]) is not None
-        and (new := target.of_class(index)["AP"]) is not None
-    }
     ious = np.concatenate([one.ious for one in agreements])
     scores = np.concatenate([one.score_differences for one in agreements])
     seen = sum(len(one.reference) + len(one.target) for one in agreements)
     differing = sum(one.disagreements for one in agreements)
     result = {
         "tolerance": tolerance,
-        "mAP": _rounded(after),
-        "reference_mAP": _rounded(before),
-        "difference": _rounded(after - before),
-        "interval": paired_interval(reference.matches, target.matches),
-        "per_class": per_class,
+        **accuracy,
         "shown_from": _rounded(shown),
         "matched": len(ious),
         "missing": sum(len(one.missing) for one in agreements),
@@ -213,13 +218,73 @@ def judge(photos: list[Photo], detector: Detector, tolerance: float) -> dict[str
     return result
 
 
+_NO_ACCURACY = {
+    "mAP": None,
+    "reference_mAP": None,
+    "difference": None,
+    "interval": None,
+    "per_class": {},
+}
+
+
+def _accuracy(
+    photos: list[Photo], truths: list[Truth], detector: Detector
+) -> tuple[dict[str, Any], float]:
+    """mAP and the like of both sides, and the score from which on a user would show detections."""
+    names = detector.classes
+    reference = metrics.coco(truths, [photo.reference for photo in photos], len(names))
+    target = metrics.coco(truths, [photo.target for photo in photos], len(names))
+    before, after = reference.mean()["mAP"], target.mean()["mAP"]
+    best = metrics.best_threshold(reference.matches)
+    if before is None or best is None or not reference.mean()["AP50"]:
+        raise StageError(
+            "the trained detector finds none of the objects in the test photos: there is nothing "
+            "to hold a conversion against. Train longer, or annotate test photos."
+        )
+    assert after is not None
+    per_class = {
+        name: {
+            "AP": _rounded(new),
+            "reference_AP": _rounded(old),
+            "difference": _rounded(new - old),
+        }
+        for index, name in enumerate(names)
+        if (old := reference.of_class(index)["AP"]) is not None
+        and (new := target.of_class(index)["AP"]) is not None
+    }
+    figures = {
+        "mAP": _rounded(after),
+        "reference_mAP": _rounded(before),
+        "difference": _rounded(after - before),
+        "interval": paired_interval(reference.matches, target.matches),
+        "per_class": per_class,
+    }
+    return figures, min(_USUALLY_SHOWN, best[0])
+
+
+def shown_without_truth(references: list[Detections]) -> float:
+    """From which score on detections are compared where nothing says which are right.
+
+    The usual one, or the highest that still gives as many detections as there are photos.
+    """
+    scores = np.sort(np.concatenate([one.scores for one in references]))[::-1]
+    scores = scores[scores >= _FAINTEST]
+    if not len(scores):
+        raise StageError(
+            "the detector finds nothing in the test photos, with a score of "
+            f"{_FAINTEST:g} or more: there is nothing to compare. Give --data with a test/ of "
+            "photos that show what it knows."
+        )
+    return min(_USUALLY_SHOWN, float(scores[: len(references)][-1]))
+
+
 def problems(
     result: dict[str, Any], share: float, agreements: list[Agreement], photos: list[Photo]
 ) -> list[str]:
     """Why a target does not pass, a sentence each; ``share`` of the shown detections differs."""
     tolerance, wider = result["tolerance"], _WIDER * result["tolerance"]
     found = []
-    if -result["difference"] > tolerance:
+    if result["difference"] is not None and -result["difference"] > tolerance:
         found.append(
             f"mAP is {result['mAP']:.4f} instead of {result['reference_mAP']:.4f}, "
             f"{-result['difference']:.4f} lower where {tolerance:g} is allowed"
@@ -238,6 +303,9 @@ def problems(
         found.append("not one detection is the same")
     elif result["mean_score_difference"] > wider:
         found.append(f"scores differ by {result['mean_score_difference']:.3f} on average")
+    if result["mAP"] is None and (result["mean_iou"] or 0) < 1 - wider:
+        # Otherwise mAP tells: it counts boxes that overlap by less than 0.95 for less.
+        found.append(f"boxes overlap by {result['mean_iou'] or 0:.3f} on average")
     if tolerance <= _EXACT and result["mean_score_difference"] is not None:
         differing = [
             photo.path.name
@@ -279,9 +347,15 @@ def paired_interval(
 
 def told(result: dict[str, Any]) -> list[str]:
     """The result in lines for people."""
+    judged = (
+        f"agreement alone, on {result['images']} photos, from a score of "
+        f"{result['shown_from']:.2f} (tolerance {result['tolerance']:g})"
+        if result["mAP"] is None
+        else f"mAP {result['mAP']:.4f}, reference {result['reference_mAP']:.4f} "
+        f"({result['difference']:+.4f}, tolerance {result['tolerance']:g})"
+    )
     lines = [
-        f"mAP {result['mAP']:.4f}, reference {result['reference_mAP']:.4f} "
-        f"({result['difference']:+.4f}, tolerance {result['tolerance']:g})",
+        judged,
         f"{result['matched']} detections match, {result['missing']} missing, "
         f"{result['extra']} extra"
         + (
@@ -299,6 +373,11 @@ def told(result: dict[str, Any]) -> list[str]:
 
 
 def _caution(result: dict[str, Any]) -> Optional[str]:
+    if result["mAP"] is None:
+        return (
+            "no test photo is annotated with a class that the detector knows: that the conversion "
+            "agrees with it was judged, not whether either is right"
+        )
     if result["images"] < _FEW_PHOTOS:
         among = result["interval"]
         range_ = (

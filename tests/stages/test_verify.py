@@ -20,6 +20,7 @@ import verify
 from console import run
 from dataset import voc
 from detection import runtimes
+from detection.detections import Detections
 from detection.detector import ONE_STAGE, Detector, NetworkInput, write_detector
 from detection.runtimes import RawHeads
 
@@ -263,3 +264,73 @@ def test_a_photo_without_annotation_counts_for_nothing_but_must_be_there(bench: 
 
     assert bench.verify(0.0) == 0
     assert bench.result["images"] == 7
+
+
+def test_without_annotations_agreement_alone_is_judged_and_said(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for xml in (bench.data / "test").glob("*.xml"):
+        xml.unlink()
+    bench.predict("target", RawHeads(DETECTOR, squares))
+
+    assert bench.verify(0.001) == 0
+    assert bench.result["mAP"] is None and bench.result["difference"] is None
+    assert (bench.result["images"], bench.result["matched"]) == (8, 48)
+    assert "agreement alone" in capsys.readouterr().out
+    assert "not whether either is right" in bench.result["caution"]
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE)
+def test_a_broken_conversion_does_not_agree_either(bench: Bench, sabotage: str) -> None:
+    for xml in (bench.data / "test").glob("*.xml"):
+        xml.unlink()
+    bench.predict("target", SABOTAGE[sabotage])
+
+    assert bench.verify() == 1
+    assert bench.result["problems"]
+
+
+def test_classes_that_the_detector_does_not_know_are_no_truth_to_judge_by(bench: Bench) -> None:
+    _rename(bench.data, lambda name: f"other {name}")
+    bench.predict("target", RawHeads(DETECTOR, squares))
+
+    assert bench.verify(0.001) == 0
+    assert bench.result["mAP"] is None
+
+
+def test_one_class_that_it_does_not_know_is_a_misspelling(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _rename(bench.data, lambda name: "bolts" if name == "bolt" else name)
+    bench.predict("target", RawHeads(DETECTOR, squares))
+
+    assert bench.verify() == 2
+    assert "does not know 'bolts'" in capsys.readouterr().err
+
+
+def _rename(data: Path, change: Callable[[str], str]) -> None:
+    for xml in (data / "test").glob("*.xml"):
+        found = voc.read(xml)
+        boxes = tuple(box._replace(name=change(box.name)) for box in found.boxes)
+        voc.write(xml, voc.Annotation(found.filename, *SIZE, boxes))
+
+
+def test_two_blind_detectors_do_not_agree_without_annotations_either(bench: Bench) -> None:
+    for xml in (bench.data / "test").glob("*.xml"):
+        xml.unlink()
+    blind = RawHeads(DETECTOR, lambda picture: tuple(0 * part for part in squares(picture)))
+    bench.predict("reference", blind)
+    bench.predict("target", blind)
+
+    assert bench.verify() == 1
+
+
+def test_faint_detections_are_compared_from_a_lower_score() -> None:
+    def photo(*scores: float) -> Detections:
+        count = len(scores)
+        boxes = np.tile(np.array([0, 0, 9, 9], np.float32), (count, 1))
+        return Detections(boxes, np.zeros(count, np.int32), np.array(scores, np.float32))
+
+    assert verify.shown_without_truth([photo(0.9, 0.8, 0.7), photo(0.6)]) == 0.5
+    assert verify.shown_without_truth([photo(0.9, 0.2), photo()]) == pytest.approx(0.2)
+    assert verify.shown_without_truth([photo(0.3, 0.01), photo()]) == pytest.approx(0.3)

@@ -9,7 +9,7 @@ import pytest
 from conftest import TARGETS, Project
 
 from pipeline import shipping, targets
-from pipeline.configuration import load_settings
+from pipeline.configuration import load_settings, model_kind
 from pipeline.errors import InputError
 
 
@@ -182,3 +182,61 @@ def test_a_changed_test_photo_does_not_calibrate_again(project: Project) -> None
 def test_a_choice_of_nothing_is_an_error() -> None:
     with pytest.raises(InputError):
         targets.variants([])
+
+
+TWO_STAGE = ("--runner", "local", "--name", "two")
+
+
+@pytest.fixture
+def two_stage(project: Project) -> Project:
+    """A project with an experiment whose model is a two-stage detector, nothing trained yet."""
+    settings = project.artifact("two", "settings.json")
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"model": "fasterrcnn_resnet50"}))
+    return project
+
+
+@pytest.mark.parametrize("command", ["convert", "verify", "benchmark", "ship", "detect"])
+def test_a_target_that_cannot_take_the_detector_says_so_before_any_work(
+    two_stage: Project, command: str
+) -> None:
+    further = ("--format", "folder") if command == "ship" else ()
+    done = two_stage.invoke(command, *TWO_STAGE, *further, "--target", "box")
+
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.strip() == (
+        "error: box cannot take this detector: it is a two-stage detector (Faster R-CNN), which "
+        "runs in tensorflow alone"
+    )
+    assert not two_stage.artifact("two", "records").exists()
+
+
+def test_of_all_targets_those_that_can_take_the_detector_go_on(two_stage: Project) -> None:
+    crate = (
+        TARGETS.partition("[targets.box]")[2]
+        .replace('"a box"', '"a crate"')
+        .replace('["fp32", "int8"]', '["fp32"]\nkinds = ["one_stage", "two_stage"]')
+    )
+    with two_stage.folder.joinpath("configs/targets.toml").open("a") as file:
+        file.write(f"[targets.crate]{crate}")
+
+    done = two_stage.invoke("convert", *TWO_STAGE, "--target", "all")
+
+    assert done.returncode == 0, done.stderr
+    assert "left out: box cannot take this detector" in done.stdout
+    assert "goes to crate" in done.stdout
+    assert two_stage.artifact("two/crate/fp32/convert/model.box").exists()
+    assert not two_stage.artifact("two/box").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("# x\ntask:\n  name: drydock_fasterrcnn\n", "two_stage"),
+        ("task:\n  model: {name: drydock_fasterrcnn}\n  name: drydock_retinanet\n", "one_stage"),
+        ("runtime: {}\ntask:\n  # why\n\n  gradual: 1\n  name: drydock_fasterrcnn\n", "two_stage"),
+        ("task: [", "one_stage"),
+    ],
+)
+def test_the_kind_of_a_detector_is_read_from_its_models_file(text: str, kind: str) -> None:
+    assert model_kind(text) == kind
