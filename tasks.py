@@ -11,7 +11,7 @@ from typing import Any
 
 from invoke import Collection, task
 
-from pipeline import benchmarking, checks, doctor, image_list, locks, report, shipping, tools
+from pipeline import benchmarking, checks, doctor, image_list, locks, report, sbom, shipping, tools
 from pipeline.command_line import (
     after_dashes,
     errors_told,
@@ -309,6 +309,12 @@ def reproduce(_, environment):
 
 
 @command
+def list_materials(_, only=None, output=None):
+    """Write what images consist of, as CycloneDX: inv sbom --only openvino,device/arm64"""
+    sbom.write(names(only), Path(output).expanduser().absolute() if output else None)
+
+
+@command
 def fetch(_, dataset, from_=None):
     """Download a dataset, every file checked by sha256: inv data.fetch fruits"""
     tools.fetch(dataset, from_)
@@ -347,3 +353,4 @@ namespace = Collection(
     _images,
 )
 namespace.add_task(examine, "doctor")
+namespace.add_task(list_materials, "sbom")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import environments, screen
@@ -12,6 +13,7 @@ from pipeline.configuration import ROOT
 from pipeline.errors import HostError, InputError
 
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==[^\s;\\]+")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)", re.MULTILINE)
 _NAMED = ("base", "builder", "runtime")  # images of ours, which who builds puts in
 # Digests that look like pins and are none, by how they begin: published by mistake, or of a single
@@ -24,6 +26,16 @@ _TRAPS = {
     "0c8bbb8e987a035f": "this is the arm64 image alone, not the index of all platforms",
 }
 _URL = re.compile(r"https?://|--(?:extra-)?index-url|--find-links")
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A package of a lock: the sha256 of each of its files, and the packages that need it."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+    needed_by: tuple[str, ...]
 
 
 def _folders(name: str | None) -> list[tuple[Path, str]]:
@@ -86,7 +98,7 @@ def lock_problems(folder: Path) -> Iterator[str]:
         if not pinned:
             yield f"{shown}: '{entry.split()[0]}' is not pinned to one version"
             continue
-        locked[_canonical(pinned[1])] = entry
+        locked[canonical(pinned[1])] = entry
         if "--hash=sha256:" not in entry:
             yield f"{shown}: {pinned[1]} has no hash"
     if _URL.search(lock.read_text()):
@@ -94,16 +106,31 @@ def lock_problems(folder: Path) -> Iterator[str]:
     for entry in _entries((folder / "requirements.in").read_text()):
         name = re.split(r"[\[=<>!~; ]", entry, maxsplit=1)[0]
         exact = re.search(r"==([^\s;,*]+)", entry)  # of 4.5.* the 4.5. counts
-        if _canonical(name) not in locked:
+        if canonical(name) not in locked:
             yield f"{shown}: {name} of requirements.in is missing; run inv lock"
-        elif exact and not _satisfied(exact[1], locked[_canonical(name)]):
+        elif exact and not _satisfied(exact[1], locked[canonical(name)]):
             yield f"{shown}: {name} is not at {exact[1]} as requirements.in wants; run inv lock"
 
 
 def pinned(lock: Path) -> list[tuple[str, str]]:
     """The packages of a lock, name and version."""
-    entries = (_PINNED.match(entry) for entry in _entries(lock.read_text()))
-    return [(entry[1], entry[0].partition("==")[2]) for entry in entries if entry]
+    return [(one.name, one.version) for one in locked(lock).values()]
+
+
+def locked(lock: Path) -> dict[str, Locked]:
+    """The packages of a lock, by canonical name."""
+    found = {}
+    # A package's lines end where the next one begins: hashes, then comments that say who needs it.
+    for part in re.split(r"^(?=[A-Za-z0-9])", lock.read_text(), flags=re.MULTILINE):
+        if pin := _PINNED.match(part):
+            comments = re.sub(r"^ *#( via)?", "", part.partition("# via")[2], flags=re.MULTILINE)
+            found[canonical(pin[1])] = Locked(
+                pin[1],
+                pin[0].partition("==")[2],
+                tuple(re.findall(r"--hash=sha256:([0-9a-f]{64})", part)),
+                tuple(canonical(name) for name in comments.split() if _NAME.fullmatch(name)),
+            )
+    return found
 
 
 def _satisfied(wanted: str, entry: str) -> bool:
@@ -134,5 +161,6 @@ def _entries(text: str) -> Iterator[str]:
             yield entry
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """A package's name as indexes spell it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

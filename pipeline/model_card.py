@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.configuration import Weights
+from pipeline.contents import Contents
 from pipeline.environments import Environment
-from pipeline.locks import pinned
 from pipeline.provenance import Provenance
 from pipeline.targets import Variant
 
@@ -31,6 +31,7 @@ class Facts:
     metrics: Document  # metrics.json of the exported detector; empty where it is not current
     verified: Mapping[str, Document]  # by variant, verify.json of all that passed
     stand_ins: Mapping[str, str]  # by variant: what ran here in the device's place
+    inside: Contents  # what the runtime consists of
     weights: Weights | None  # what training started from, where configs/weights.toml knows it
 
     @property
@@ -80,7 +81,12 @@ def notice(facts: Facts) -> str:
         if weights
         else "Training started from no weights of others that this project knows."
     )
-    packages = "\n".join(f"- {name} {version}" for name, version in pinned(facts.environment.lock))
+    packages = "\n".join(
+        f"- {one.name} {one.version}: {one.licence or 'see its dist-info'}"
+        for one in facts.inside.python
+    )
+    if facts.inside.debian is not None:
+        packages += f"\n- {len(facts.inside.debian)} packages of {facts.inside.system}"
     return f"""\
 # Licences
 
@@ -89,8 +95,10 @@ The programs are Drydock's, under the MIT licence (`LICENSE`).
 The detector was trained on the photos that the model card names; their licence is their owner's
 matter. {started}
 
-The runtime consists of the packages below. Each brings its licence in its `dist-info` folder (in an
-image below `/opt/venv/lib`); those of the Debian packages of an image are in `/usr/share/doc`.
+The runtime consists of the packages below, with the licence that each states. The texts come
+with them: in the `dist-info` folders (in an image below `/opt/venv/lib`), and for the Debian
+packages of an image in `/usr/share/doc`. The bill of materials beside the package (`.cdx.json`)
+lists them all.
 
 {packages}
 """

@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
-from pipeline import environments, model_card, modules
+from pipeline import model_card, modules
 from pipeline.configuration import ROOT, load_weights
+from pipeline.contents import Contents
 from pipeline.environments import Environment
 from pipeline.plan import Step
 from pipeline.provenance import Provenance
@@ -126,11 +127,16 @@ def write(folder: Path, artifact: Path, facts: model_card.Facts) -> None:
 
 
 def gather_facts(
-    variant: Variant, steps: Mapping[str, Step], origin: Provenance
+    variant: Variant,
+    steps: Mapping[str, Step],
+    origin: Provenance,
+    environment: Environment,
+    inside: Contents,
 ) -> model_card.Facts:
     """What the papers say, read from what the stages left.
 
-    ``steps`` are those that the verifications need, and ``evaluate``.
+    ``steps`` are those that the verifications need, and ``evaluate``; ``inside`` is what the
+    device's ``environment`` consists of.
     """
     passed = [one for one in every() if one.verify in steps and not steps[one.verify].reasons]
     training = steps["train"].record
@@ -138,7 +144,7 @@ def gather_facts(
     evaluate = steps["evaluate"]
     return model_card.Facts(
         variant=variant,
-        environment=environments.load(f"device/{variant.target.package}"),
+        environment=environment,
         origin=origin,
         detector=_json(steps[variant.artifact].output / "detector.json"),
         data=_json(steps["records"].output / "records.json"),
@@ -146,6 +152,7 @@ def gather_facts(
         metrics={} if evaluate.reasons else _json(evaluate.output / "metrics.json"),
         verified={one.name: _json(steps[one.verify].output / "verify.json") for one in passed},
         stand_ins={one.name: one.target.stand_in for one in passed},
+        inside=inside,
         weights=load_weights().get(weights),
     )
 

@@ -14,12 +14,23 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline import docker_engine, images, package_folder, provenance, records
+from pipeline import (
+    contents,
+    docker_engine,
+    environments,
+    images,
+    package_folder,
+    provenance,
+    records,
+    sbom,
+)
 from pipeline.configuration import ROOT
+from pipeline.download import sha256_of
 from pipeline.environments import environment_digest
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execute import content_cache, survey
 from pipeline.experiment import Experiment
+from pipeline.locks import locked
 from pipeline.model_card import Facts
 from pipeline.plan import Step
 from pipeline.provenance import Provenance
@@ -190,38 +201,52 @@ def _pack(
     place = output or experiment.output(f"{variant.name}/package")
     name = f"{experiment.name}-{variant.target.name}-{variant.precision}"
     folder = place / name
-    facts = package_folder.gather_facts(variant, steps, origin)
+    environment = environments.load(f"device/{variant.target.package}")
+    cache = content_cache()
+    runtime = environment_digest(environment, cache)
+    if form != "folder":
+        images.ensure_image(environment.name, runtime, ROOT, say)
+    inside = contents.of_environment(environment, cache)
+    cache.save()
+    facts = package_folder.gather_facts(variant, steps, origin, environment, inside)
     package_folder.write(folder, steps[variant.artifact].output, facts)
+    files = {
+        str(path.relative_to(folder)): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
     made = Package(
         target=variant.target.name,
         precision=variant.precision,
         format=form,
         folder=str(folder),
         detector=origin.detector,
-        size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        size=sum((folder / path).stat().st_size for path in files),
         labels=labels(variant, origin, facts.mean_ap),
     )
     if form != "folder":
-        made = _with_image(made, folder, facts, experiment.name)
+        made = _with_image(made, folder, facts, experiment.name, runtime)
     if form == "tar":
         archive = place / f"{name}.tar"
         images.save(made.image, archive)
         made = msgspec.structs.replace(made, archive=str(archive))
+    materials = sbom.bill(name, origin.detector[:12], inside, locked(environment.lock), files)
+    (place / f"{name}.cdx.json").write_text(materials)
     (place / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(made)))
     return made
 
 
-def _with_image(made: Package, folder: Path, facts: Facts, experiment: str) -> Package:
-    cache = content_cache()
+def _with_image(
+    made: Package, folder: Path, facts: Facts, experiment: str, runtime: str
+) -> Package:
     tag = image_name(experiment, facts.variant, facts.origin.detector)
     identity, size = images.build_device_image(
         facts.environment.name,
-        environment_digest(facts.environment, cache),
+        runtime,
         folder=folder,
         tag=tag,
         labels=made.labels,
         root=ROOT,
         say=say,
     )
-    cache.save()
     return msgspec.structs.replace(made, image=tag, id=identity, size=size)

@@ -149,6 +149,16 @@ def test_the_folder_holds_the_detector_its_papers_and_what_runs_it(verified: Pro
     assert (about["format"], about["precision"]) == ("folder", "fp32")
 
 
+def test_a_bill_of_materials_lies_beside_the_folder(verified: Project) -> None:
+    assert pack(verified, "--format", "folder").returncode == 0
+
+    document = json.loads(packed(verified).with_suffix(".cdx.json").read_text())
+
+    assert document["metadata"]["component"]["name"] == "default-box-fp32"
+    names = {one["name"] for one in document["components"]}
+    assert {"detector/model.box", "scripts/detect.py", "run"} <= names
+
+
 def test_nothing_in_the_folder_names_a_path_of_this_machine(verified: Project) -> None:
     assert pack(verified, "--format", "folder").returncode == 0
 
