@@ -29,12 +29,15 @@ def decode_boxes(
     ``codes``: [N, 4] dy, dx, dh, dw, each multiplied by its element of ``scale`` at training.
     ``anchors``: [N, 4] ymin, xmin, ymax, xmax.
     """
-    codes = np.asarray(codes, np.float32) / np.asarray(scale, np.float32)
-    sizes = anchors[:, 2:] - anchors[:, :2]
-    centres = codes[:, :2] * sizes + (anchors[:, :2] + np.float32(0.5) * sizes)
-    decoded_sizes = np.exp(np.minimum(codes[:, 2:], np.float32(LARGEST_LOG_SCALE))) * sizes
+    # Coordinate by coordinate: rows of thousands are many times faster than thousands of rows.
+    columns = np.ascontiguousarray(np.asarray(codes, np.float32).T)
+    columns = columns / np.asarray(scale, np.float32)[:, None]
+    lowest, highest = np.split(np.ascontiguousarray(anchors.T), 2)
+    sizes = highest - lowest
+    centres = columns[:2] * sizes + (lowest + np.float32(0.5) * sizes)
+    decoded_sizes = np.exp(np.minimum(columns[2:], np.float32(LARGEST_LOG_SCALE))) * sizes
     corners = centres - np.float32(0.5) * decoded_sizes
-    return np.concatenate([corners, corners + decoded_sizes], axis=1)
+    return np.concatenate([corners, corners + decoded_sizes]).T
 
 
 def decode(
@@ -57,11 +60,15 @@ def decode(
         )
     # Decoding only what can be detected is many times faster than decoding every anchor.
     rows, classes, best = nms.candidates(scores, detector.score_threshold, detector.pre_nms_top_k)
-    boxes = decode_boxes(codes[rows], anchors[rows], detector.box_coder_scale)
+    boxes = decode_boxes(
+        codes.take(rows, axis=0), anchors.take(rows, axis=0), detector.box_coder_scale
+    )
     limits = np.array([detector.input.height, detector.input.width] * 2, np.float32)
     boxes = np.clip(boxes, 0, limits)
-    sound = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # also false where something is NaN
-    boxes, classes, best = boxes[sound], classes[sound], best[sound]
+    # Also false where something is NaN.
+    sound = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if not sound.all():
+        boxes, classes, best = boxes[sound], classes[sound], best[sound]
     kept = nms.suppress(boxes, classes, detector.iou_threshold, detector.max_detections)
     photo_boxes = to_photo(boxes[kept], detector.input, width, height)
     return Detections(photo_boxes, classes[kept], best[kept])

@@ -26,13 +26,19 @@ def candidates(
     threshold.
     """
     by_class = np.ascontiguousarray(np.asarray(scores, np.float32).T)
-    classes, rows = np.nonzero(by_class > np.float32(threshold))
-    best = by_class[classes, rows]
-    # Stable: among equal scores the lower class, then the earlier anchor stays first.
-    order = np.argsort(-best, kind="stable")
-    if len(order) > top_k:
-        order = order[_rank_in_class(classes[order]) < top_k]
-    return rows[order], classes[order].astype(np.int32), best[order]
+    found = np.flatnonzero(by_class > np.float32(threshold))
+    if not len(found):
+        return found, found.astype(np.int32), np.empty(0, np.float32)
+    best = by_class.ravel()[found]
+    order = _best_first(best)
+    classes, rows = np.divmod(found[order].astype(np.int32), np.int32(by_class.shape[1]))
+    best = best[order]
+    if len(found) > top_k:
+        kept = np.ones(len(found), bool)
+        for label in np.flatnonzero(np.bincount(classes) > top_k):
+            kept[np.flatnonzero(classes == label)[top_k:]] = False
+        rows, classes, best = rows[kept], classes[kept], best[kept]
+    return rows, classes, best
 
 
 def suppress(
@@ -89,12 +95,13 @@ def _iou(
     return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
 
 
-def _rank_in_class(classes: np.ndarray) -> np.ndarray:
-    """How many earlier elements have the same class, for each element."""
-    order = np.argsort(classes, kind="stable")
-    grouped = classes[order]
-    positions = np.arange(len(classes))
-    starts = np.searchsorted(grouped, grouped, side="left")
-    ranks = np.empty(len(classes), np.intp)
-    ranks[order] = positions - starts
-    return ranks
+def _best_first(scores: np.ndarray) -> np.ndarray:
+    """The order of positive float32 ``scores``, largest first, equal ones as they came.
+
+    Like a stable argsort, several times faster: positive floats sort as the integers that their
+    bits are, so score and position fit into one integer, and NumPy sorts those with vectors.
+    """
+    bits = scores.view(np.int32).astype(np.int64)
+    keys = (-bits << 32) + np.arange(len(scores))
+    keys.sort()
+    return keys & 0xFFFFFFFF

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,23 @@ def test_top_k_counts_each_class_by_itself() -> None:
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], np.float32)
     rows, classes, _ = nms.candidates(scores, 0.05, 2)
     assert list(zip(rows.tolist(), classes.tolist())) == [(0, 0), (1, 0), (2, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("top_k", [7, 50, 10_000])
+def test_of_many_equal_scores_the_same_are_candidates_as_by_sorting_plainly(top_k: int) -> None:
+    scores = np.random.default_rng(top_k).integers(0, 20, (2000, 3)) / np.float32(20)
+    every = [
+        (-score, label, row)
+        for row, line in enumerate(scores.tolist())
+        for label, score in enumerate(line)
+        if score > 0.3
+    ]
+    best = [sorted(one for one in every if one[1] == label)[:top_k] for label in range(3)]
+    expected = [(row, label) for _, label, row in sorted(itertools.chain(*best))]
+
+    rows, classes, _ = nms.candidates(scores, 0.3, top_k)
+
+    assert list(zip(rows.tolist(), classes.tolist())) == expected
 
 
 def test_scores_that_are_not_numbers_are_no_candidates() -> None:
