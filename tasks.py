@@ -282,10 +282,13 @@ def test(_, quick=False):
 
 
 @command
-def lock(_, environment=None, check=False):
-    """Refresh the hash-locked requirements, or prove that all pins are whole (--check)."""
+def lock(_, environment=None, check=False, registry=False):
+    """Refresh locks and base images, or prove that all pins are whole (--check).
+
+    With --check --registry each base image is looked up where it comes from, too.
+    """
     if check:
-        locks.check()
+        locks.check(registry)
     else:
         locks.refresh(environment)
 

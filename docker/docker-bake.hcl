@@ -11,7 +11,12 @@ variable "DRYDOCK_CA" { default = "" }
 variable "DRYDOCK_PIP_CONF" { default = "" }
 variable "TAG" { default = "dev" }
 
+# All that a computer can need; train-cuda is of use to hosts with an NVIDIA GPU only.
 group "default" { targets = ["train", "openvino", "litert", "nvidia", "render"] }
+group "gpu" { targets = ["train-cuda"] }
+group "devices" {
+  targets = ["device-openvino-cpu", "device-nvidia", "device-arm64", "device-rockchip"]
+}
 
 target "_common" {
   args = {
@@ -44,6 +49,15 @@ target "train" {
   context  = "docker/train"
   contexts = { base = "target:base", builder = "target:builder" }
   tags     = ["drydock/train:${TAG}"]
+}
+
+# The same Dockerfile on another lock.
+target "train-cuda" {
+  inherits   = ["_common"]
+  context    = "docker/train-cuda"
+  dockerfile = "../train/Dockerfile"
+  contexts   = { base = "target:base", builder = "target:builder" }
+  tags       = ["drydock/train-cuda:${TAG}"]
 }
 
 target "openvino" {

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import environments, shipping
+from pipeline import shipping
 from pipeline.configuration import ROOT
 from pipeline.errors import StageFailed
 from pipeline.execute import content_cache
 from pipeline.execution import Execution
 from pipeline.experiment import Experiment
+from pipeline.placement import place
 from pipeline.runners import Runner, choose
 from pipeline.screen import megabytes, say, table
 from pipeline.targets import Variant, reference
@@ -140,9 +141,8 @@ def _run(
 ) -> Round:
     folder.mkdir(parents=True)
     target = variant.target
-    environment = environments.load(target.environment)
     cache = content_cache()
-    digest = environments.environment_digest(environment, cache)
+    where = place(runner, target.environment, "auto", cache)
     cache.save()
     artifact = experiment.output(variant.artifact)
     data = experiment.data.resolve()
@@ -157,11 +157,13 @@ def _run(
         root=ROOT,
         reads=(artifact, data),
         writes=(folder,),
-        gpu="auto" if environment.file.gpu else "off",
+        gpu=where.gpu,
     )
     said: list[bytes] = []
     code = runner.run(
-        execution, runner.realise(environment, digest, say), lambda _, text: said.append(text)
+        execution,
+        runner.realise(where.environment, where.digest, say),
+        lambda _, text: said.append(text),
     )
     if code:
         told = b"".join(said).decode(errors="replace").strip()

@@ -101,6 +101,7 @@ class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     python: str  # "3.11"
     base: str = "base"  # the folder in docker/ that the image builds on
     gpu: bool = False  # can use an NVIDIA GPU
+    variant_of: str = ""  # taken in place of that environment where there is an NVIDIA GPU
     platform: str = ""  # linux/arm64: what it is built for, where that is not the builder's own
     device: Device | None = None  # docker/device/: runs beside a detector, away from this host
 

@@ -15,7 +15,6 @@ from pipeline.client import Client, is_orphan, signals_raise, started, this_clie
 from pipeline.docker_options import (
     GIB,
     command_line,
-    gpu_choice,
     parse_memory,
     run_options,
     user_on_engine,
@@ -31,7 +30,7 @@ def describe(execution: Execution, image: str) -> list[str]:
     """The command line that `run` is equivalent to, on the engine that answers."""
     execution = _with_link_targets(execution)
     with docker_engine.connected() as client:
-        _, options = _decide(execution, client.info())
+        options = _decide(client.info())
     return command_line(execution, image, **options)
 
 
@@ -54,9 +53,7 @@ def run(execution: Execution, image: str, output: Output) -> int:
                 "this engine has no bridge network, so nothing can reach a server in a container;"
                 " use --runner local"
             )
-        note, decided = _decide(execution, client.info())
-        if note:
-            output("stderr", f"note: {note}\n".encode())
+        decided = _decide(client.info())
         options = run_options(execution, image, **decided)
         # Not in `run_options`: a pasted command line has no client that could be looked for.
         options["labels"] = {**options["labels"], CLIENT_LABEL: str(me)}
@@ -112,18 +109,16 @@ def _interrupt(container: Any) -> None:
         container.wait(timeout=_GRACE)
 
 
-def _decide(execution: Execution, info: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """What depends on the host: the note for the user and the arguments of `run_options`."""
+def _decide(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What depends on the host: the further arguments of `run_options`."""
     rootless = hardware.rootless(info)
-    gpu, note = gpu_choice(execution.gpu, hardware.nvidia_driver(), hardware.nvidia_toolkit(info))
     if text := os.environ.get("DRYDOCK_MEMORY"):
         memory = parse_memory(text)
     else:
         # Leave the host a tenth: without a limit the kernel picks any process of the user's.
         memory = int(info.get("MemTotal") or 0) * 9 // 10
-    return note, {
+    return {
         "user": user_on_engine(rootless, os.getuid(), os.getgid()),
-        "gpu": gpu,
         "groups": () if rootless else tuple(sorted(set(os.getgroups()) - {os.getgid()})),
         "memory": memory,
     }

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.errors import HostError, InputError
+from pipeline.errors import InputError
 from pipeline.execution import Execution
 
 HOME = "/home/drydock"
@@ -27,7 +27,6 @@ def run_options(
     execution: Execution,
     image: str,
     user: str,
-    gpu: bool,
     *,
     groups: tuple[int, ...] = (),
     memory: int = 0,
@@ -75,7 +74,7 @@ def run_options(
     if memory:
         # The same limit with swap: a stage that does not fit fails soon and does not crawl.
         options |= {"mem_limit": memory, "memswap_limit": memory}
-    if gpu:
+    if execution.gpu:
         options["device_requests"] = [{"count": -1, "capabilities": [["gpu"]]}]
     if execution.interactive:
         options |= {"tty": True, "stdin_open": True}
@@ -133,13 +132,12 @@ def command_line(
     execution: Execution,
     image: str,
     user: str,
-    gpu: bool,
     *,
     groups: tuple[int, ...] = (),
     memory: int = 0,
 ) -> list[str]:
     """The equivalent `docker run ...`, for `shlex.join`."""
-    options = run_options(execution, image, user, gpu, groups=groups, memory=memory)
+    options = run_options(execution, image, user, groups=groups, memory=memory)
     del options["image"]
     command = options.pop("command")
     flags = [flag for name, value in options.items() for flag in _FLAGS[name](value)]
@@ -162,29 +160,6 @@ def _mount_flag(mount: Mapping[str, Any]) -> str:
 def user_on_engine(rootless: bool, uid: int, gid: int) -> str:
     """The ids that make outputs the caller's: a rootless engine maps its own root to the caller."""
     return "0:0" if rootless else f"{uid}:{gid}"
-
-
-def gpu_choice(wanted: str, driver: bool, toolkit: bool) -> tuple[bool, str | None]:
-    """Whether the stage gets the GPU, and what to tell the user about it.
-
-    Raises HostError where the user asked for a GPU (`wanted == "on"`) that cannot be had.
-    """
-    if wanted == "off" or (wanted == "auto" and not driver):
-        return False, None
-    if not driver:
-        raise HostError(
-            "no NVIDIA driver answers on this machine; leave the GPU at 'auto' or 'off'"
-        )
-    if toolkit:
-        return True, None
-    lack = (
-        "this machine has an NVIDIA GPU, but the engine cannot hand it to a container: install the"
-        " NVIDIA container toolkit, then run `sudo nvidia-ctk runtime configure` and restart the"
-        " engine"
-    )
-    if wanted == "on":
-        raise HostError(lack)
-    return False, f"{lack}. Going on without the GPU."
 
 
 def parse_memory(text: str) -> int:

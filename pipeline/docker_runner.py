@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline import docker_container, docker_engine, images
+from pipeline import docker_container, docker_engine, hardware, images
 from pipeline.configuration import ROOT
 from pipeline.environments import Environment
 from pipeline.execution import Execution, Output
@@ -15,6 +15,12 @@ NAME = "docker"
 def unavailable() -> str | None:
     """Why this runner cannot be used on this host, in one sentence, or None."""
     return docker_engine.available()
+
+
+def gpu() -> tuple[bool, bool]:
+    """Whether an NVIDIA driver answers, and whether the engine can give its GPUs to a stage."""
+    driver = hardware.nvidia_driver()
+    return driver, driver and hardware.nvidia_toolkit(docker_engine.information())
 
 
 def locate(environment: Environment, digest: str) -> str:

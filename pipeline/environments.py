@@ -47,15 +47,32 @@ def load(name: str, root: Path = ROOT) -> Environment:
     return Environment(name, folder, load_toml(folder / "environment.toml", EnvironmentFile))
 
 
+def used(gpu: bool) -> list[str]:
+    """The environments that a host with or without an NVIDIA GPU uses."""
+    return [name for name in names() if gpu or not load(name).file.variant_of]
+
+
+def gpu_variant(environment: Environment) -> Environment:
+    """What takes the environment's place where there is an NVIDIA GPU; most often it itself."""
+    root = environment.folder.parents[environment.name.count("/") + 1]
+    others = (load(name, root) for name in names(root))
+    return next(
+        (other for other in others if other.file.variant_of == environment.name), environment
+    )
+
+
 def environment_digest(environment: Environment, cache: ContentCache) -> str:
     """sha256 over the environment's folder and those of the bases it builds on.
 
-    It stands for the environment in every stage's key, whichever runner realises it.
+    It stands for the environment in every stage's key, whichever runner realises it. A variant is
+    made by the Dockerfile of what it is a variant of.
     """
+    file = environment.file
     files = cache.tree(environment.folder)
     docker = environment.folder.parents[environment.name.count("/")]
     # Every base but the first is itself made with the tools of that one.
-    for base in dict.fromkeys([environment.file.base, "base"]) if environment.file.base else ():
+    bases = [file.variant_of, file.base, "base"] if file.base else [file.variant_of]
+    for base in dict.fromkeys(filter(None, bases)):
         if (docker / base).is_dir():
             tree = cache.tree(docker / base)
             files |= {f"../{base}/{name}": value for name, value in tree.items()}

@@ -14,12 +14,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import environments, records, screen, weights
+from pipeline import records, screen, weights
 from pipeline.configuration import ROOT, Stage
 from pipeline.content import ContentCache
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution
 from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.placement import Place, place
 from pipeline.plan import Planner, Step, existing_part, needed
 from pipeline.runners import Runner, choose
 from pipeline.targets import with_targets
@@ -113,17 +114,15 @@ def survey(experiment: Experiment, wanted: Iterable[str], images: Path | None = 
     return steps
 
 
-def command_line(step: Step, experiment: Experiment, runner: str, gpu: str) -> str:
+def command_line(step: Step, runner: str, gpu: str) -> str:
     """What would be run for ``step``, ready to be pasted."""
     module, _ = choose(runner)
-    environment = environments.load(step.stage.environment)
-    realised = module.locate(
-        environment, environments.environment_digest(environment, content_cache())
-    )
-    return shlex.join(module.command_line(_execution(step, experiment, gpu), realised))
+    where = place(module, step.stage.environment, gpu, content_cache())
+    realised = module.locate(where.environment, where.digest)
+    return shlex.join(module.command_line(_execution(step, where), realised))
 
 
-def _execution(step: Step, experiment: Experiment, gpu: str) -> Execution:
+def _execution(step: Step, where: Place) -> Execution:
     reads = [existing_part(path) for path in step.paths.values()]
     if weights_path := step.options.get("weights", ""):
         path = Path(weights_path)
@@ -136,7 +135,7 @@ def _execution(step: Step, experiment: Experiment, gpu: str) -> Execution:
         reads=tuple(dict.fromkeys(reads)),
         writes=(step.partial,),
         settings={**settings, **screen.terminal_settings(), "PYTHONUNBUFFERED": "1"},
-        gpu=gpu if environments.load(step.stage.environment).file.gpu else "off",
+        gpu=where.gpu,
     )
 
 
@@ -145,10 +144,10 @@ def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, g
     stage = step.stage
     if "weights" in stage.options:
         weights.fetch(weights.choose(experiment.settings))
-    environment = environments.load(stage.environment)
-    realised = runner.realise(environment, step.key.environment, screen.say)
+    where = place(runner, stage.environment, gpu, planner.cache)
+    realised = runner.realise(where.environment, where.digest, screen.say)
     _prepare_partial(step)
-    execution = _execution(step, experiment, gpu)
+    execution = _execution(step, where)
     log = experiment.folder / "logs" / f"{stage.name}.log"
     output = screen.StageOutput(
         log,

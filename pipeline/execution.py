@@ -24,6 +24,6 @@ class Execution:
     reads: tuple[Path, ...] = ()  # further files and folders, read-only
     writes: tuple[Path, ...] = ()  # existing folders
     settings: Mapping[str, str] = field(default_factory=dict)  # environment variables
-    gpu: str = "auto"  # auto | on | off
+    gpu: bool = False  # has the NVIDIA GPUs
     ports: tuple[int, ...] = ()  # published on loopback; without any there is no network
     interactive: bool = False  # has the user's terminal

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from pipeline import docker_engine, environments, images
+from pipeline import docker_engine, environments, hardware, images
 from pipeline.configuration import ROOT
 from pipeline.content import ContentCache
 from pipeline.errors import InputError
@@ -73,9 +73,12 @@ def show(as_json: bool) -> None:
 
 
 def build(names: Iterable[str]) -> None:
-    """Build the images of ``names`` as they stand now, all of them when there is none."""
+    """Build the images of ``names`` as they stand now; all that this host uses when there is none.
+
+    Without an NVIDIA GPU that is not the variants for it: they are large, and of no use here.
+    """
     cache = content_cache()
-    for name in list(names) or environments.names():
+    for name in list(names) or environments.used(gpu=hardware.nvidia_driver()):
         digest = environments.environment_digest(environments.load(name), cache)
         image = images.ensure_image(name, digest, ROOT, say)
         say(f"{name}: {images.image_tag(name, digest)}  {image}")

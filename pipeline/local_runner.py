@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import virtualenvs
+from pipeline import hardware, virtualenvs
 from pipeline.environments import Environment
 from pipeline.errors import HostError, InputError
 from pipeline.execution import Execution, Output
@@ -28,6 +28,11 @@ _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 def unavailable() -> str | None:
     """Why this runner cannot be used; None, since any host can."""
     return None
+
+
+def gpu() -> tuple[bool, bool]:
+    """Whether an NVIDIA driver answers, and whether a stage can be given its GPUs."""
+    return hardware.nvidia_driver(), True
 
 
 def locate(environment: Environment, digest: str) -> str:
@@ -98,8 +103,8 @@ def _settings(execution: Execution, virtualenv: Path, home: str) -> dict[str, st
         "TMPDIR": home,
         "LANG": "C.UTF-8",
         "TERM": os.environ.get("TERM", "dumb"),
-        **({"CUDA_VISIBLE_DEVICES": "-1"} if execution.gpu == "off" else {}),
         **execution.settings,
+        **({} if execution.gpu else {"CUDA_VISIBLE_DEVICES": "-1"}),
     }
 
 

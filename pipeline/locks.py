@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import environments, screen
+from packaging.requirements import Requirement
+
+from pipeline import environments, image_pins, image_registry, screen
 from pipeline.configuration import ROOT
 from pipeline.errors import HostError, InputError
 
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==[^\s;\\]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)", re.MULTILINE)
-_NAMED = ("base", "builder", "runtime")  # images of ours, which who builds puts in
-# Digests that look like pins and are none, by how they begin: published by mistake, or of a single
-# platform where others would fetch nothing.
-_TRAPS = {
-    "eb37f58646a901dc": "this index is empty",
-    "0bb88834": "this is the amd64 image alone, not the index of all platforms",
-    "59e0e437": "this is the amd64 image alone, not the index of all platforms",
-    "f3034a6ec3c12053": "this is the amd64 image alone, not the index of all platforms",
-    "0c8bbb8e987a035f": "this is the arm64 image alone, not the index of all platforms",
-}
 _URL = re.compile(r"https?://|--(?:extra-)?index-url|--find-links")
 
 
@@ -38,78 +30,153 @@ class Locked:
     needed_by: tuple[str, ...]
 
 
-def _folders(name: str | None) -> list[tuple[Path, str]]:
-    """The folders that hold a lock, and the Python each is for."""
-    if name:
-        environment = environments.load(name)
-        return [(environment.folder, environment.file.python)]
-    found = [(ROOT, "3.11"), (ROOT / "docker" / "base", "3.11")]
-    for known in [*environments.names(), *environments.devices()]:
-        environment = environments.load(known)
-        found.append((environment.folder, environment.file.python))
-    return [(folder, python) for folder, python in found if (folder / "requirements.in").exists()]
+def folders(name: str | None = None) -> list[tuple[Path, str, Path | None]]:
+    """The folders that hold a lock, the Python each is for, and whose lock it must contain."""
+    if name == "base":
+        return [(ROOT / "docker" / "base", "3.11", None)]
+    found: list[tuple[Path, str, Path | None]] = []
+    if name is None:
+        found += [(ROOT, "3.11", None), (ROOT / "docker" / "base", "3.11", None)]
+    known = [*environments.names(), *environments.devices()] if name is None else [name]
+    for environment in map(environments.load, known):
+        file = environment.file
+        of = environments.load(file.variant_of).folder if file.variant_of else None
+        if (environment.folder / "requirements.in").exists():
+            found.append((environment.folder, file.python, of))
+    # A variant takes over the versions that the lock of the other has by then.
+    return sorted(found, key=lambda one: one[2] is not None)
 
 
 def refresh(name: str | None) -> None:
-    """Resolve requirements.in anew, for one environment or for all and the host."""
+    """Resolve requirements.in anew, for one environment or for all and the host.
+
+    With all of them, or `base`, the base images move on as well, where a registry answers.
+    """
+    for folder, python, of in folders(name):
+        screen.say(f"locking {folder.relative_to(ROOT) / 'requirements.txt'}")
+        arguments = ["--universal"] if folder == ROOT else []
+        if of:
+            arguments.append(f"--constraint={os.path.relpath(of, folder)}/requirements.txt")
+        if overrides := _overrides(folder, of):
+            arguments.append(f"--override={os.path.relpath(overrides, folder)}")
+        _resolve(folder, python, arguments)
+    if name in (None, "base"):
+        image_registry.refresh(ROOT)
+
+
+def _resolve(folder: Path, python: str, arguments: Sequence[str]) -> None:
+    """Write the folder's requirements.txt; raises HostError where that does not succeed."""
     import uv  # imported late, as in virtualenvs
 
-    for folder, python in _folders(name):
-        screen.say(f"locking {folder.relative_to(ROOT) / 'requirements.txt'}")
-        overrides = folder / "overrides.txt"
-        arguments = ["--override", overrides.name] if overrides.exists() else []
-        arguments += ["--universal"] if folder == ROOT else []
-        done = subprocess.run(
-            [
-                *(uv.find_uv_bin(), "pip", "compile", "--quiet", "--upgrade", "--generate-hashes"),
-                *("--no-emit-index-url", "--no-header", "--python-version", python, *arguments),
-                *("requirements.in", "--output-file", "requirements.txt"),
-            ],
-            cwd=folder,
-            check=False,
-        )
-        if done.returncode:
-            raise HostError(f"{folder / 'requirements.in'} could not be locked, see above")
+    done = subprocess.run(
+        [
+            *(uv.find_uv_bin(), "pip", "compile", "--quiet", "--upgrade", "--generate-hashes"),
+            *("--no-emit-index-url", "--no-header", "--python-version", python, *arguments),
+            *("requirements.in", "--output-file", "requirements.txt"),
+        ],
+        cwd=folder,
+        check=False,
+    )
+    if done.returncode:
+        raise HostError(f"{folder / 'requirements.in'} could not be locked, see above")
 
 
-def check() -> None:
-    """Raise InputError listing every pin that is not one."""
-    problems = [problem for folder, _ in _folders(None) for problem in lock_problems(folder)]
-    for dockerfile in sorted((ROOT / "docker").glob("**/Dockerfile")):
-        problems += [
-            f"{dockerfile.relative_to(ROOT)}: {problem}"
-            for problem in image_problems(dockerfile.read_text())
-        ]
+def check(registry: bool = False) -> None:
+    """Raise InputError listing every pin that is not one; ``registry``: asked about images too."""
+    problems = [problem for one in folders() for problem in lock_problems(*one)]
+    problems += image_pins.problems(ROOT)
+    if registry:
+        problems += image_registry.problems(ROOT)
     if problems:
         raise InputError("these pins are not whole:\n  " + "\n  ".join(problems))
     screen.say("all pins are whole")
 
 
-def lock_problems(folder: Path) -> Iterator[str]:
-    """What is wrong with a folder's requirements.txt against its requirements.in."""
+def lock_problems(folder: Path, python: str = "3.11", of: Path | None = None) -> Iterator[str]:
+    """What is wrong with a folder's requirements.txt, and where it is not of its requirements.in.
+
+    ``of``: the folder whose lock it must contain, as a variant does.
+    """
     lock = folder / "requirements.txt"
     shown = lock.relative_to(ROOT) if lock.is_relative_to(ROOT) else lock
     if not lock.exists():
         yield f"{shown}: missing; make it with inv lock"
         return
-    locked = {}
-    for entry in _entries(lock.read_text()):
+    text = lock.read_text()
+    for entry in _entries(text):
         pinned = _PINNED.match(entry)
         if not pinned:
             yield f"{shown}: '{entry.split()[0]}' is not pinned to one version"
-            continue
-        locked[canonical(pinned[1])] = entry
-        if "--hash=sha256:" not in entry:
+        elif "--hash=sha256:" not in entry:
             yield f"{shown}: {pinned[1]} has no hash"
-    if _URL.search(lock.read_text()):
+    if _URL.search(text):
         yield f"{shown}: names an address; locks must not"
-    for entry in _entries((folder / "requirements.in").read_text()):
-        name = re.split(r"[\[=<>!~; ]", entry, maxsplit=1)[0]
-        exact = re.search(r"==([^\s;,*]+)", entry)  # of 4.5.* the 4.5. counts
-        if canonical(name) not in locked:
-            yield f"{shown}: {name} of requirements.in is missing; run inv lock"
-        elif exact and not _satisfied(exact[1], locked[canonical(name)]):
-            yield f"{shown}: {name} is not at {exact[1]} as requirements.in wants; run inv lock"
+    found = locked(lock)
+    for problem in [
+        *_unlike(found, _wanted(folder), _wanted_by(_overrides(folder, of)), python),
+        *(_other_versions(found, locked(of / "requirements.txt")) if of else ()),
+    ]:
+        yield f"{shown}: {problem}; run inv lock"
+
+
+def _unlike(
+    found: Mapping[str, Locked],
+    wanted: Sequence[Requirement],
+    overrides: Sequence[Requirement],
+    python: str,
+) -> Iterator[str]:
+    """Where a lock is not what its inputs ask for."""
+    overridden = {canonical(one.name): one for one in overrides}
+    for name, override in overridden.items():
+        if not _applies(override, python):
+            if name in found:
+                yield f"{override.name} is there, which overrides.txt leaves out"
+        elif name in found and not override.specifier.contains(found[name].version, True):
+            yield f"{override.name} is not at {override.specifier} as overrides.txt wants"
+    for one in wanted:
+        name = canonical(one.name)
+        if not _applies(one, python) or name in overridden:
+            continue
+        if name not in found:
+            yield f"{one.name} of requirements.in is missing"
+        elif not one.specifier.contains(found[name].version, True):
+            yield f"{one.name} is not at {one.specifier} as requirements.in wants"
+    asked = {canonical(one.name) for one in wanted}
+    for name, one_locked in found.items():
+        if name not in asked and not found.keys() & set(one_locked.needed_by):
+            yield f"{one_locked.name} is there, and nothing in requirements.in needs it"
+
+
+def _other_versions(found: Mapping[str, Locked], plain: Mapping[str, Locked]) -> Iterator[str]:
+    for name, one in plain.items():
+        if name not in found or found[name].version != one.version:
+            yield f"{one.name} is not at {one.version}, as in the environment it is a variant of"
+
+
+def _wanted(folder: Path) -> list[Requirement]:
+    """The requirements of requirements.in, those of files that it names included."""
+    return _wanted_by(folder / "requirements.in")
+
+
+def _wanted_by(file: Path | None) -> list[Requirement]:
+    found: list[Requirement] = []
+    for entry in _entries(file.read_text()) if file else ():
+        if entry.startswith("-r "):
+            assert file is not None
+            found += _wanted_by(file.parent / entry.removeprefix("-r ").strip())
+        else:
+            found.append(Requirement(entry))
+    return found
+
+
+def _applies(requirement: Requirement, python: str) -> bool:
+    environment = {"python_version": python, "python_full_version": f"{python}.0"}
+    return requirement.marker is None or requirement.marker.evaluate(environment)
+
+
+def _overrides(folder: Path, of: Path | None) -> Path | None:
+    files = (where / "overrides.txt" for where in (folder, of) if where)
+    return next((file for file in files if file.exists()), None)
 
 
 def pinned(lock: Path) -> list[tuple[str, str]]:
@@ -131,26 +198,6 @@ def locked(lock: Path) -> dict[str, Locked]:
                 tuple(canonical(name) for name in comments.split() if _NAME.fullmatch(name)),
             )
     return found
-
-
-def _satisfied(wanted: str, entry: str) -> bool:
-    version = entry.partition("==")[2].split()[0]
-    return version.startswith(wanted) if wanted.endswith(".") else version == wanted
-
-
-def image_problems(dockerfile: str) -> Iterator[str]:
-    """FROM lines of a Dockerfile that float."""
-    stages = set(re.findall(r"\bAS\s+(\S+)", dockerfile))
-    for image in _FROM.findall(dockerfile):
-        if image in stages or image in ("scratch", *_NAMED):
-            continue
-        digest = re.search(r"@sha256:([0-9a-f]{64})$", image)
-        if not digest:
-            yield f"FROM {image} has no digest"
-        elif reason := next(
-            (why for start, why in _TRAPS.items() if digest[1].startswith(start)), ""
-        ):
-            yield f"FROM {image}: {reason}"
 
 
 def _entries(text: str) -> Iterator[str]:

@@ -92,7 +92,7 @@ def dry_run(experiment: Experiment, steps: list[Step], runner: str, gpu: str) ->
     for step in steps:
         say(f"{step.stage.name}: {step.state}  {_reasons(step.reasons)}".rstrip())
         if step.reasons:
-            say(f"  {command_line(step, experiment, runner, gpu)}")
+            say(f"  {command_line(step, runner, gpu)}")
 
 
 def results(experiment: Experiment, outcome: Outcome) -> None:

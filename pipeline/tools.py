@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import environments, screen
+from pipeline import screen
 from pipeline.configuration import ROOT
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import content_cache
 from pipeline.execution import Execution
 from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.placement import place
 from pipeline.runners import choose
 
 
 def run(execution: Execution, asked: str) -> int:
     """Run any program in an environment; returns its exit code."""
     runner, _ = choose(asked)
-    environment = environments.load(execution.environment)
     cache = content_cache()
-    digest = environments.environment_digest(environment, cache)
+    where = place(runner, execution.environment, "auto", cache)
     cache.save()
-    realised = runner.realise(environment, digest, screen.say)
-    return runner.run(execution, realised, _straight_through)
+    realised = runner.realise(where.environment, where.digest, screen.say)
+    return runner.run(dataclasses.replace(execution, gpu=where.gpu), realised, _straight_through)
 
 
 def _straight_through(stream: str, chunk: bytes) -> None:

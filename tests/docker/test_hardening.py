@@ -231,14 +231,11 @@ def test_an_image_that_is_not_there(room: Room) -> None:
         room.run("true")
 
 
-def test_a_gpu_that_the_engine_cannot_give_leaves_no_container(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(docker_container, "gpu_choice", lambda *_: (True, None))
+def test_a_gpu_that_the_engine_cannot_give_leaves_no_container(room: Room) -> None:
     if shutil.which("nvidia-container-runtime-hook"):
         pytest.skip("this host has the toolkit")
     with pytest.raises(HostError, match="gpu"):
-        room.run("true")
+        room.run("true", gpu=True)
 
 
 def test_long_silence_is_waited_for(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

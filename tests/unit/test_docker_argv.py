@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import docker_container, docker_engine, docker_options, images
 from pipeline.client import Client, is_orphan, started
-from pipeline.errors import HostError, InputError
+from pipeline.errors import InputError
 from pipeline.execution import Execution
 
 ROOT = Path("/home/me/drydock")
@@ -30,7 +30,7 @@ STAGE = Execution(
 
 
 def options(**changes: Any) -> dict[str, Any]:
-    return docker_options.run_options(replace(STAGE, **changes), "sha256:ab", "1000:1000", False)
+    return docker_options.run_options(replace(STAGE, **changes), "sha256:ab", "1000:1000")
 
 
 def test_a_stage_is_sealed_in() -> None:
@@ -80,10 +80,8 @@ def test_ports_are_published_on_loopback_only() -> None:
 
 
 def test_the_command_line_says_the_same() -> None:
-    stage = replace(STAGE, ports=(6006,), interactive=True, reads=(Path("/a,b/records"),))
-    words = docker_options.command_line(
-        stage, "sha256:ab", "1000:1000", True, groups=(44,), memory=2048
-    )
+    stage = replace(STAGE, ports=(6006,), interactive=True, gpu=True, reads=(Path("/a,b/records"),))
+    words = docker_options.command_line(stage, "sha256:ab", "1000:1000", groups=(44,), memory=2048)
 
     assert shlex.split(shlex.join(words)) == words
     assert words[:3] == ["docker", "run", "--rm"]
@@ -115,13 +113,13 @@ def test_the_command_line_says_the_same() -> None:
 def test_the_command_line_leaves_nothing_out() -> None:
     for gpu in (False, True):
         everything = docker_options.run_options(
-            replace(STAGE, interactive=True, ports=(1,)), "i", "0:0", gpu, groups=(1,), memory=1
+            replace(STAGE, interactive=True, ports=(1,), gpu=gpu), "i", "0:0", groups=(1,), memory=1
         )
         assert set(everything) - {"image", "command"} <= set(docker_options._FLAGS)
 
 
 def test_a_pasted_command_is_not_swept_away() -> None:
-    words = docker_options.command_line(STAGE, "sha256:ab", "1000:1000", False)
+    words = docker_options.command_line(STAGE, "sha256:ab", "1000:1000")
 
     assert not any(docker_container.CLIENT_LABEL in word for word in words)
 
@@ -131,31 +129,6 @@ def test_a_pasted_command_is_not_swept_away() -> None:
 )
 def test_outputs_belong_to_the_caller(rootless: bool, expected: str) -> None:
     assert docker_options.user_on_engine(rootless, 1000, 1001) == expected
-
-
-@pytest.mark.parametrize(
-    ("wanted", "driver", "toolkit", "use", "told"),
-    [
-        ("auto", False, False, False, False),
-        ("auto", False, True, False, False),
-        ("auto", True, True, True, False),
-        ("auto", True, False, False, True),
-        ("on", True, True, True, False),
-        ("off", True, True, False, False),
-    ],
-)
-def test_gpu_choice(wanted: str, driver: bool, toolkit: bool, use: bool, told: bool) -> None:
-    chosen, note = docker_options.gpu_choice(wanted, driver, toolkit)
-
-    assert (chosen, bool(note)) == (use, told)
-
-
-@pytest.mark.parametrize(
-    ("driver", "reason"), [(False, "no NVIDIA driver"), (True, "container toolkit")]
-)
-def test_a_gpu_that_was_asked_for_and_cannot_be_had_is_an_error(driver: bool, reason: str) -> None:
-    with pytest.raises(HostError, match=reason):
-        docker_options.gpu_choice("on", driver, False)
 
 
 @pytest.mark.parametrize(
