@@ -44,6 +44,23 @@ target "builder" {
   tags     = ["drydock/builder:${TAG}"]
 }
 
+# Debian 11, for toolchains that stop at Python 3.9.
+target "bullseye" {
+  inherits = ["_common"]
+  context  = "docker/bullseye"
+  contexts = { builder = "target:builder" }
+  target   = "bullseye"
+  tags     = ["drydock/bullseye:${TAG}"]
+}
+
+target "bullseye-builder" {
+  inherits = ["_common"]
+  context  = "docker/bullseye"
+  contexts = { builder = "target:builder" }
+  target   = "bullseye-builder"
+  tags     = ["drydock/bullseye-builder:${TAG}"]
+}
+
 target "train" {
   inherits = ["_common"]
   context  = "docker/train"

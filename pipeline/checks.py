@@ -18,6 +18,7 @@ _LINTERS = (
     ("lint-imports", "--no-logo"),
     (
         *("shellcheck", "inv", ".ci/run", "docker/base/apt-install", "docker/base/make-venv"),
+        "docker/bullseye/apt-install",
         *("docker/device/base/unpack-packages", "tests/docker/stand_in_base.sh"),
     ),
     (
