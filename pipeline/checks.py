@@ -11,6 +11,8 @@ from pipeline import environments, screen, virtualenvs
 from pipeline.configuration import ROOT
 from pipeline.errors import StageFailed
 
+_WORKFLOWS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(".github/workflows/*.yml"))]
+_TEST_SCRIPTS = ("tests/docker/stand_in_base.sh", "tests/docker/loopback_registry.sh")
 _LINTERS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
@@ -18,13 +20,16 @@ _LINTERS = (
     ("lint-imports", "--no-logo"),
     (
         *("shellcheck", "inv", ".ci/run", "docker/base/apt-install", "docker/base/make-venv"),
-        "docker/bullseye/apt-install",
-        *("docker/device/base/unpack-packages", "tests/docker/stand_in_base.sh"),
+        *("docker/bullseye/apt-install", "docker/device/base/unpack-packages", *_TEST_SCRIPTS),
     ),
     (
         "hadolint",
         *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docker").rglob("Dockerfile"))),
     ),
+    ("check-jsonschema", "--builtin-schema=vendor.github-workflows", *_WORKFLOWS),
+    # It hands the commands to shellcheck.
+    ("actionlint", f"-shellcheck={Path(sys.executable).parent / 'shellcheck'}", *_WORKFLOWS),
+    ("zizmor", "--offline", "--quiet", *_WORKFLOWS),  # what an attacker could use
 )
 
 # Stages are tested where they run. What an environment lacks is skipped there, and says so.
@@ -40,7 +45,7 @@ _TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"
 
 
 def lint() -> None:
-    """Style, types, the walls between the two sides, shell scripts and Dockerfiles."""
+    """Style, types, the walls between the two sides, shell scripts, Dockerfiles, workflows."""
     for program, *arguments in _LINTERS:
         screen.say(f"{program} {' '.join(arguments)[:60]}".rstrip())
         _must_pass(program, [str(Path(sys.executable).parent / program), *arguments])

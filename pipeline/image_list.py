@@ -55,7 +55,8 @@ def show(as_json: bool) -> None:
     states = survey(cache)
     cache.save()
     if as_json:
-        say(json.dumps([asdict(state) for state in states], indent=2))
+        listed = [{**asdict(one), "bake": images.bake_name(one.name)} for one in states]
+        say(json.dumps(listed, indent=2))
         return
     table(
         ("image", "tag", "state", "size", "for"),

@@ -49,6 +49,11 @@ def image_tag(environment: str, digest: str) -> str:
     return f"drydock/{environment}:{digest[:12]}"
 
 
+def bake_name(environment: str) -> str:
+    """What docker-bake.hcl calls an environment's image: a name there has no slash."""
+    return environment.replace("/", "-")
+
+
 def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
     """The id of the environment's image, which is built first where it is missing.
 
@@ -59,7 +64,7 @@ def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
     if found := docker_engine.image_id(tag):
         return found
     environ = builder_environment(os.environ)
-    target = environment.replace("/", "-")  # a name in the bake file has no slash
+    target = bake_name(environment)
     matrix = _matrix(target, root, environ)
     tags = {name: image_tag(name, digest) for name in build_order(target, matrix)}
     tags[target] = tag
@@ -75,7 +80,7 @@ def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
 def build_from_nothing(environment: str, tag: str, root: Path, say: Say) -> str:
     """The id of the environment's image built without any cache, as `drydock/<name>:<tag>`."""
     environ = builder_environment(os.environ)
-    target = environment.replace("/", "-")
+    target = bake_name(environment)
     matrix = _matrix(target, root, environ)
     tags = {name: f"drydock/{name}:{tag}" for name in build_order(target, matrix)}
     for name in tags:
@@ -104,7 +109,7 @@ def build_device_image(
     for needed in (environment, "builder"):
         ensure_image(needed, digest, root, say)
     environ = builder_environment(os.environ)
-    runtime = environment.replace("/", "-")
+    runtime = bake_name(environment)
     matrix = _matrix(runtime, root, environ)
     matrix["device"] = {
         **matrix[runtime],

@@ -30,14 +30,18 @@ class Locked:
     needed_by: tuple[str, ...]
 
 
-def folders(name: str | None = None) -> list[tuple[Path, str, Path | None]]:
+ALL = "all"
+
+
+def folders(name: str = ALL) -> list[tuple[Path, str, Path | None]]:
     """The folders that hold a lock, the Python each is for, and whose lock it must contain."""
-    if name == "base":
-        return [(ROOT / "docker" / "base", "3.11", None)]
-    found: list[tuple[Path, str, Path | None]] = []
-    if name is None:
-        found += [(ROOT, "3.11", None), (ROOT / "docker" / "base", "3.11", None)]
-    known = [*environments.names(), *environments.devices()] if name is None else [name]
+    further = {"host": ROOT, "base": ROOT / "docker" / "base"}
+    found: list[tuple[Path, str, Path | None]] = [
+        (folder, "3.11", None) for key, folder in further.items() if name in (key, ALL)
+    ]
+    if found and name != ALL:
+        return found
+    known = [*environments.names(), *environments.devices()] if name == ALL else [name]
     for environment in map(environments.load, known):
         file = environment.file
         of = environments.load(file.variant_of).folder if file.variant_of else None
@@ -47,8 +51,8 @@ def folders(name: str | None = None) -> list[tuple[Path, str, Path | None]]:
     return sorted(found, key=lambda one: one[2] is not None)
 
 
-def refresh(name: str | None) -> None:
-    """Resolve requirements.in anew, for one environment or for all and the host.
+def refresh(name: str) -> None:
+    """Resolve requirements.in anew, for one environment, `host`, `base` or `all`.
 
     With all of them, or `base`, the base images move on as well, where a registry answers.
     """
@@ -60,7 +64,7 @@ def refresh(name: str | None) -> None:
         if overrides := _overrides(folder, of):
             arguments.append(f"--override={os.path.relpath(overrides, folder)}")
         _resolve(folder, python, arguments)
-    if name in (None, "base"):
+    if name in (ALL, "base"):
         image_registry.refresh(ROOT)
 
 

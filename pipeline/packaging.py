@@ -60,6 +60,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     size: int  # bytes: of the image, or of the folder without a virtualenv
     archive: str = ""
     image: str = ""  # the tag
+    platform: str = ""  # linux/arm64; of an image
     id: str = ""
     labels: dict[str, str] = {}
 
@@ -249,4 +250,5 @@ def _with_image(
         root=ROOT,
         say=say,
     )
-    return msgspec.structs.replace(made, image=tag, id=identity, size=size)
+    platform = facts.environment.file.platform
+    return msgspec.structs.replace(made, image=tag, id=identity, size=size, platform=platform)

@@ -113,9 +113,10 @@ def results(experiment: Experiment, outcome: Outcome) -> None:
     say("next: ./inv detect --images FOLDER, ./inv tensorboard")
 
 
-def targets(as_json: bool) -> None:
-    """The devices of configs/targets.toml."""
-    known = load_targets().values()
+def targets(as_json: bool, chosen: bool) -> None:
+    """The devices of configs/targets.toml, or only those ``chosen`` in configs/project.toml."""
+    wanted = load_settings().targets
+    known = [one for one in load_targets().values() if not chosen or one.name in wanted]
     if as_json:
         say(json.dumps([msgspec.structs.asdict(target) for target in known], indent=2))
         return

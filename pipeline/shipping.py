@@ -125,6 +125,12 @@ def pack(
     return made, [f"{name} was not packed" for name, package in packed.items() if not package]
 
 
+def packages(experiment: Experiment, variants: Sequence[Variant]) -> list[Path]:
+    """Where `pack` leaves the packages of ``variants``, those that are there."""
+    folders = (experiment.output(f"{variant.name}/package") for variant in variants)
+    return [folder for folder in folders if folder.is_dir()]
+
+
 def ship(
     experiment: Experiment,
     variants: Sequence[Variant],

@@ -7,45 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-# As few as a detector needs to find something that conversions can be compared by.
-FEW_STEPS = ("--steps", "120")
+from clones import Clone
 
 pytestmark = pytest.mark.slow
-
-
-class Clone:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        subprocess.run(
-            ["git", "clone", "--quiet", "--no-hardlinks", str(REPOSITORY), str(folder)], check=True
-        )
-
-    def inv(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["./inv", *arguments],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
-
-    def artifact(self, *parts: str) -> Path:
-        return self.folder.joinpath("artifacts", *parts)
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return Clone(tmp_path_factory.mktemp("fresh") / "drydock")
-
-
-@pytest.fixture(scope="module")
-def trained(clone: Clone) -> subprocess.CompletedProcess[str]:
-    done = clone.inv("train", "--runner", "local", *FEW_STEPS)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 def test_train_makes_all_that_it_promises(

@@ -1,0 +1,74 @@
+"""Names in a registry, and what is said of who made an image."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.packaging import Package
+from pipeline.publishing import checked, repository_of, statement
+
+PACKAGE = Package(
+    target="box",
+    precision="int8",
+    format="tar",
+    folder="",
+    detector="d" * 64,
+    size=1,
+    image="drydock/my-fruits/box:int8-0123",
+    labels={"org.opencontainers.image.revision": f"{'a' * 40}-dirty"},
+)
+
+
+def test_an_image_keeps_its_name_behind_the_registrys() -> None:
+    assert repository_of(PACKAGE, "host:5000/me") == ("host:5000/me/my-fruits/box", "int8-0123")
+
+
+@pytest.mark.parametrize("registry", ["ghcr.io/Me/Drydock/", "localhost:5000", "a.b/c__d/e-f"])
+def test_a_registry_is_taken_in_lower_case(registry: str) -> None:
+    assert checked(registry, "v1.2-rc_1") == registry.rstrip("/").lower()
+
+
+@pytest.mark.parametrize(
+    ("registry", "tag"),
+    [
+        ("https://ghcr.io/me", "v1"),
+        ("ghcr.io//me", "v1"),
+        ("--all", "v1"),
+        ("ghcr.io/me", "v1;rm"),
+        ("ghcr.io/me", "-v1"),
+        ("ghcr.io/me", "x" * 129),
+        ("ghcr.io/me", ""),
+    ],
+)
+def test_what_cannot_be_a_name_is_refused(registry: str, tag: str) -> None:
+    with pytest.raises(InputError):
+        checked(registry, tag)
+
+
+@pytest.mark.parametrize(
+    ("environ", "builder", "source"),
+    [
+        ({}, "urn:drydock:local", None),
+        (
+            {
+                "GITHUB_SERVER_URL": "https://hub",
+                "GITHUB_REPOSITORY": "me/it",
+                "GITHUB_WORKFLOW_REF": "me/it/.github/workflows/devices.yml@refs/tags/v1",
+            },
+            "https://hub/me/it/.github/workflows/devices.yml@refs/tags/v1",
+            "git+https://hub/me/it",
+        ),
+        ({"CI_PROJECT_URL": "https://lab/me/it"}, "https://lab/me/it", "git+https://lab/me/it"),
+    ],
+)
+def test_the_statement_names_who_built_from_which_revision(
+    environ: dict[str, str], builder: str, source: str | None
+) -> None:
+    made = statement(PACKAGE, environ)
+
+    assert made["runDetails"]["builder"]["id"] == builder
+    code, detector = made["buildDefinition"]["resolvedDependencies"]
+    assert code.get("uri") == source
+    assert code["digest"] == {"gitCommit": "a" * 40}
+    assert detector["digest"] == {"sha256": "d" * 64}
