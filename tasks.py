@@ -11,7 +11,19 @@ from typing import Any
 
 from invoke import Collection, task
 
-from pipeline import benchmarking, checks, doctor, image_list, locks, report, sbom, shipping, tools
+from pipeline import (
+    benchmarking,
+    checks,
+    doctor,
+    image_list,
+    locks,
+    publishing,
+    report,
+    sbom,
+    shipping,
+    tools,
+)
+from pipeline import bundle as air_gap
 from pipeline.command_line import (
     after_dashes,
     errors_told,
@@ -43,14 +55,23 @@ HELP = {
     "reset": "forget what earlier commands chose for this experiment",
     "json": "for programs",
     "target": "a target, several with commas, or all (default: targets in configs/project.toml)",
+    "chosen": "only those of configs/project.toml",
     "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
     "jobs": "how many targets at once; 0 chooses by cores and memory",
+    "environment": "a folder of docker/, such as train or device/arm64",
     "only": "environments, several with commas",
     "rounds": "each measures the reference and every target once",
     "seconds": "for each measurement in a round",
     "threads": "cores that a network may use; 0: all",
     "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
+    "datasets": "folders of data/ to take along, several with commas",
+    "without_images": "packages only, for hosts without a container engine",
+    "load": "an archive that this command made elsewhere",
     "format": "image (stays in the engine), tar (for `docker load`) or folder (without Docker)",
+    "registry": "where to: a host and folders; somebody must be logged in there (docker login)",
+    "tag": "of the pushed images, as in v1.2",
+    "packages": "folder of packages (default: those of the experiment)",
+    "sign": "sign and attest with cosign",
     "images": "photos to detect on: a folder, a file or a quoted glob",
     "score_threshold": "below it a detection is not shown",
     "raw_dir": "the photos as taken",
@@ -72,7 +93,7 @@ def command(function: Callable[..., Any]) -> Any:
     return task(
         guarded,
         help={name: HELP[name] for name in options if name in HELP},
-        iterable=[name for name in ("target", "precision", "only") if name in options],
+        iterable=[name for name in ("target", "precision", "only", "datasets") if name in options],
     )
 
 
@@ -189,6 +210,22 @@ def package(_, name="default", target=None, precision=None, format="image", outp
 
 
 @command
+def push(  # noqa: PLR0917
+    _, registry, tag="latest", name="default", target=None, packages=None, sign=False
+):
+    """Push packed detectors to a registry: one name for each target, one for all platforms.
+
+    inv push ghcr.io/me/drydock --tag v1. With --sign also signatures and attestations, by cosign:
+    the bill of materials, and what made the image from what.
+    """
+    folders = [Path(packages).expanduser().absolute()] if packages else []
+    if not packages:
+        experiment = open_experiment(name, {})
+        folders = shipping.packages(experiment, shipping.chosen(experiment, names(target), ()))
+    publishing.publish(publishing.find(folders), registry, tag, sign)
+
+
+@command
 def ship(_, name="default", target=None, runner="auto", format="image"):
     """Convert, verify, benchmark and pack the detector for the targets of configs/project.toml."""
     experiment = open_experiment(name, {})
@@ -219,9 +256,9 @@ def benchmark(  # noqa: PLR0917
 
 
 @command
-def targets(_, json=False):
+def targets(_, json=False, chosen=False):
     """List the devices that a detector can be carried to."""
-    report.targets(json)
+    report.targets(json, chosen)
 
 
 @command
@@ -271,7 +308,7 @@ def clean(_, name=None, everything=False):
 
 @command
 def lint(_):
-    """Check style, types, the walls between the two sides, shell scripts and Dockerfiles."""
+    """Check style, types, the walls between the two sides, scripts, Dockerfiles and workflows."""
     checks.lint()
 
 
@@ -282,9 +319,10 @@ def test(_, quick=False):
 
 
 @command
-def lock(_, environment=None, check=False, registry=False):
+def lock(_, environment="all", check=False, registry=False):
     """Refresh locks and base images, or prove that all pins are whole (--check).
 
+    --environment also takes host (what ./inv itself needs), base (what builds images) and all.
     With --check --registry each base image is looked up where it comes from, too.
     """
     if check:
@@ -309,6 +347,20 @@ def build_images(_, only=None):
 def reproduce(_, environment):
     """Build an image twice from nothing and compare: inv images.reproduce litert"""
     image_list.reproduce(environment)
+
+
+@command
+def bundle(_, only=None, datasets=None, output=None, without_images=False, load=None):
+    """Pack what environments need for a host without network, or install it there (--load).
+
+    inv bundle --only train,openvino --datasets data/mine; there, in a clone of the same revision:
+    ./inv bundle --load FILE
+    """
+    if load:
+        air_gap.load(Path(load).expanduser().absolute())
+    else:
+        place = Path(output).expanduser().absolute() if output else None
+        air_gap.pack(names(only), place, names(datasets), with_images=not without_images)
 
 
 @command
@@ -350,8 +402,8 @@ _images.add_task(build_images, "build")
 
 namespace = Collection(
     *(train, detect, status, explain, compare, check, tensorboard),
-    *(convert, verify, benchmark, package, ship, targets),
-    *(shell, clean, test, lint, lock),
+    *(convert, verify, benchmark, package, ship, push, targets),
+    *(shell, clean, test, lint, lock, bundle),
     Collection("data", fetch, resize, split, render),
     _images,
 )

@@ -187,7 +187,7 @@ def fetch_pinned(url: str, cache_folder: Path, sha256: str | None = None) -> Pat
     print(f"downloading {url}", flush=True)
     found = fetch_file(url, path, pinned, progress=meter())
     if not pinned:
-        _record(cache_folder, url, found)
+        record(cache_folder, url, found)
         print(f"sha256 {found} recorded in {cache_folder / CHECKSUMS}", flush=True)
     return path
 
@@ -205,7 +205,8 @@ def _recorded(folder: Path) -> dict[str, str]:
     return entries
 
 
-def _record(folder: Path, url: str, sha256: str) -> None:
+def record(folder: Path, url: str, sha256: str) -> None:
+    """Hold the file of ``url`` in a cache folder to this sha256 from now on."""
     with _locked(folder):
         entries = _recorded(folder) | {url: sha256}
         temporary = folder / f".{CHECKSUMS}.{os.getpid()}"

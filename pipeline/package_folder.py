@@ -58,8 +58,9 @@ then
   exit 3
 fi
 "$python" -m venv "$here/venv"
+# As the lock was made: an upper bound that a package states for Python is often out of date.
 "$here/venv/bin/pip" install --disable-pip-version-check --no-deps --require-hashes \\
-  --only-binary :all: --requirement "$here/requirements.txt"
+  --ignore-requires-python --only-binary :all: --requirement "$here/requirements.txt"
 """
 
 

@@ -34,6 +34,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
 
 
+def wheelhouse() -> Path:
+    """Where `inv bundle --load` puts packages; `./inv` itself looks there too."""
+    return cache_folder() / "wheelhouse"
+
+
 def location(environment: Environment) -> Path:
     """Where the virtualenv of this very lock is, or would be."""
     content = environment.file.python.encode() + b"\n" + environment.lock.read_bytes()
@@ -85,6 +90,11 @@ def _build(environment: Environment, folder: Path) -> None:
         "--python",
         str(folder / "bin" / "python"),
     ]
+    if wheelhouse().is_dir():
+        # What a bundle brought is enough where it is for this lock; every hash is checked anyway.
+        local = ["--offline", "--no-index", "--find-links", str(wheelhouse())]
+        if _uv([*arguments, *local, "--quiet", str(environment.lock)]).returncode == 0:
+            return
     # uv draws its progress on a terminal; elsewhere it would only list every package.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     synced = _uv([*arguments, *quiet, str(environment.lock)], show=True)

@@ -59,5 +59,27 @@ def missing(weights: str) -> bool:
     return entry is not None and bool(entry.url) and not _cached(entry.url).exists()
 
 
+def fetched() -> list[Path]:
+    """The files of weights from URLs that are on the disk."""
+    urls = (entry.url for entry in load_weights().values() if entry.url)
+    return [path for path in map(_cached, urls) if path.is_file()]
+
+
+def kept(name: str, sha256: str) -> Path:
+    """Where a file of weights that did not come from its URL belongs; its sha256 is remembered.
+
+    Raises InputError when configs/weights.toml knows no such file, or another sha256 of it.
+    """
+    from pipeline import download
+
+    for entry in load_weights().values():
+        if entry.url and _cached(entry.url).name == name and entry.sha256 in ("", sha256):
+            path = _cached(entry.url)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            download.record(path.parent, entry.url, sha256)
+            return path
+    raise InputError(f"{name} with sha256 {sha256} is none of the weights of configs/weights.toml")
+
+
 def _cached(url: str) -> Path:
     return cache_folder() / "weights" / url.rsplit("/", 1)[-1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project
+from wheels import wheel
 
 from pipeline import package_folder, packaging
 from pipeline.errors import StageFailed
@@ -203,6 +204,10 @@ def test_run_without_a_virtualenv_names_what_makes_it(verified: Project) -> None
 
 
 def test_install_and_run_work_from_any_folder(verified: Project, tmp_path: Path) -> None:
+    # As LiteRT needs it: a package that says it is for older Pythons only, and works.
+    wheels = tmp_path / "wheels"
+    lock = verified.folder / "docker" / "device" / "box" / "requirements.txt"
+    lock.write_text(f"old==1.0 --hash=sha256:{wheel(wheels, 'old', python='<3.9')}\n")
     photos, output = tmp_path / "photos", tmp_path / "found"
     photos.mkdir()
     output.mkdir()
@@ -213,7 +218,11 @@ def test_install_and_run_work_from_any_folder(verified: Project, tmp_path: Path)
 
     installed = subprocess.run(
         [moved / "install"],
-        env={**os.environ, "PYTHON": sys.executable},
+        env={
+            **os.environ,
+            "PYTHON": sys.executable,
+            **{"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)},
+        },
         capture_output=True,
         text=True,
         check=False,
