@@ -103,6 +103,9 @@ class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     gpu: bool = False  # can use an NVIDIA GPU
     variant_of: str = ""  # taken in place of that environment where there is an NVIDIA GPU
     platform: str = ""  # linux/arm64: what it is built for, where that is not the builder's own
+    # Programs out of packages that do not fit this Python: docker/<environment>/<tool>/ has a lock
+    # for the Python named here, and what it installs lies in the virtualenv's tools/<tool>/.
+    tools: dict[str, str] = {}
     device: Device | None = None  # docker/device/: runs beside a detector, away from this host
 
 

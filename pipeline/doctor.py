@@ -11,6 +11,7 @@ from pipeline.configuration import EnvironmentFile
 from pipeline.errors import HostError
 from pipeline.host import Host
 from pipeline.screen import say, table
+from pipeline.virtualenvs import python_cure
 
 _MEMORY_GIB = 4  # training with the default batch peaks at 2.6 GiB
 _DISK_GIB = 10  # the environment of `train` and its packages on the way
@@ -48,7 +49,7 @@ def examine(seen: Host) -> list[Finding]:
         ),
         Finding("uv", seen.uv or "missing", "" if seen.uv else "rm -r .venv && ./inv --list"),
         *(
-            Finding(f"Python {version}", path or "not found", "" if path else _python_cure(version))
+            Finding(f"Python {version}", path or "not found", "" if path else python_cure(version))
             for version, path in sorted(seen.pythons.items())
         ),
     ]
@@ -102,10 +103,6 @@ def _intel(seen: Host) -> Finding:
     if seen.render_usable:
         return Finding("Intel GPU", nodes)
     return Finding("Intel GPU", f"{nodes}, not yours to use", "sudo usermod -aG render $USER")
-
-
-def _python_cure(version: str) -> str:
-    return f"sudo apt install python{version} python{version}-venv, or: uv python install {version}"
 
 
 def show(as_json: bool) -> None:

@@ -23,6 +23,10 @@ class Environment:
         """Every package of the environment by version and hash."""
         return self.folder / "requirements.txt"
 
+    def tool_lock(self, tool: str) -> Path:
+        """The packages that one of its tools comes from."""
+        return self.folder / tool / "requirements.txt"
+
 
 def names(root: Path = ROOT) -> list[str]:
     """All environments of the project."""

@@ -47,6 +47,7 @@ def folders(name: str = ALL) -> list[tuple[Path, str, Path | None]]:
         of = environments.load(file.variant_of).folder if file.variant_of else None
         if (environment.folder / "requirements.in").exists():
             found.append((environment.folder, file.python, of))
+        found += [(environment.folder / tool, python, None) for tool, python in file.tools.items()]
     # A variant takes over the versions that the lock of the other has by then.
     return sorted(found, key=lambda one: one[2] is not None)
 

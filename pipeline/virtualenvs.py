@@ -42,6 +42,8 @@ def wheelhouse() -> Path:
 def location(environment: Environment) -> Path:
     """Where the virtualenv of this very lock is, or would be."""
     content = environment.file.python.encode() + b"\n" + environment.lock.read_bytes()
+    for tool, python in environment.file.tools.items():
+        content += f"{tool} {python}\n".encode() + environment.tool_lock(tool).read_bytes()
     name = f"{environment.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     return cache_folder() / "environments" / name
 
@@ -77,11 +79,11 @@ def _build(environment: Environment, folder: Path) -> None:
     made = _uv(["venv", "--relocatable", "--python", python, str(folder)])
     if made.returncode:
         raise HostError(
-            f"the environment '{environment.name}' needs Python {python}, and making a virtualenv "
-            f"with it failed:\n{made.stderr.strip()}\n"
-            f"Install Python {python} (Debian and Ubuntu: apt install python{python}; anywhere: "
-            f"uv python install {python}), or use --runner docker."
+            f"the environment '{environment.name}' needs Python {python}, which was not found and "
+            f"could not be fetched ({_reason(made.stderr)}): {python_cure(python)}, or use "
+            "--runner docker"
         )
+<<<<<<< HEAD
     arguments = [
         "pip",
         "sync",
@@ -95,14 +97,47 @@ def _build(environment: Environment, folder: Path) -> None:
         local = ["--offline", "--no-index", "--find-links", str(wheelhouse())]
         if _uv([*arguments, *local, "--quiet", str(environment.lock)]).returncode == 0:
             return
+=======
+    interpreter = ["--python", str(folder / "bin" / "python")]
+    packages = ["sync", "--allow-empty-requirements", str(environment.lock)]
+    _install(environment, [*packages, *interpreter])
+    for tool, wanted in environment.file.tools.items():
+        packages = ["install", "--no-deps", "--requirements", str(environment.tool_lock(tool))]
+        apart = ["--target", str(folder / "tools" / tool), "--python-version", wanted]
+        # Nothing could be built for another Python than the one that is there.
+        _install(environment, [*packages, *apart, "--only-binary", ":all:", *interpreter])
+
+
+def _install(environment: Environment, arguments: list[str]) -> None:
+>>>>>>> 489b83f (wip)
     # uv draws its progress on a terminal; elsewhere it would only list every package.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    synced = _uv([*arguments, *quiet, str(environment.lock)], show=True)
-    if synced.returncode:
+    done = _uv(["pip", *arguments, "--require-hashes", *quiet], show=True)
+    if done.returncode:
         raise HostError(
             f"the packages of the environment '{environment.name}' could not be installed: see "
             "above. If the network or the disk failed, the same command goes on from uv's cache."
         )
+
+
+def _reason(said: str) -> str:
+    """The last of uv's chain of causes, which is what went wrong."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ").removeprefix("cause: ") if lines else "uv did not say"
+
+
+def python_cure(version: str) -> str:
+    """What a user does to get a Python; Debian's and Ubuntu's own is of one version only."""
+    return f"run `.venv/bin/uv python install {version}` or `pyenv install {version}`"
+
+
+def search_path(path: str, home: Path) -> str:
+    """``PATH`` for uv: behind the user's own, every Python that pyenv has installed.
+
+    pyenv's own programs on PATH refuse every version that is not switched on, and uv stops there.
+    """
+    root = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
+    return os.pathsep.join([path, *map(str, sorted(root.glob("versions/*/bin"), reverse=True))])
 
 
 def find_python(version: str) -> str:
@@ -122,6 +157,7 @@ def _uv(
     import uv  # imported late: a run with nothing to do does not need it
 
     settings = {**os.environ, **uv_settings(_pip_configuration(), os.environ)}
+    settings["PATH"] = search_path(os.environ.get("PATH", os.defpath), Path.home())
     return subprocess.run(
         [uv.find_uv_bin(), *arguments],
         env=settings,

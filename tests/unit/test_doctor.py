@@ -49,7 +49,7 @@ def test_a_host_that_has_everything_needs_nothing() -> None:
         ({"memory_gib": 2}, "memory", "--batch"),
         ({"disk_gib": 3}, "disk", "DRYDOCK_CACHE"),
         ({"uv": ""}, "uv", ".venv"),
-        ({"pythons": {"3.9": ""}}, "Python 3.9", "python3.9"),
+        ({"pythons": {"3.9": ""}}, "Python 3.9", "uv python install 3.9"),
     ],
 )
 def test_each_lack_has_its_cure(changed: dict[str, object], what: str, expected: str) -> None:
