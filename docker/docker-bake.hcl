@@ -12,7 +12,7 @@ variable "DRYDOCK_PIP_CONF" { default = "" }
 variable "TAG" { default = "dev" }
 
 # All that a computer can need; train-cuda is of use to hosts with an NVIDIA GPU only.
-group "default" { targets = ["train", "openvino", "litert", "nvidia", "render"] }
+group "default" { targets = ["train", "openvino", "litert", "nvidia", "movidius", "render"] }
 group "gpu" { targets = ["train-cuda"] }
 group "devices" {
   targets = ["device-openvino-cpu", "device-nvidia", "device-arm64", "device-rockchip"]
@@ -96,6 +96,13 @@ target "nvidia" {
   context  = "docker/nvidia"
   contexts = { base = "target:base", builder = "target:builder" }
   tags     = ["drydock/nvidia:${TAG}"]
+}
+
+target "movidius" {
+  inherits = ["_common"]
+  context  = "docker/movidius"
+  contexts = { base = "target:bullseye", builder = "target:bullseye-builder" }
+  tags     = ["drydock/movidius:${TAG}"]
 }
 
 target "render" {

@@ -17,6 +17,7 @@ ALLOWED = {"numpy", "PIL", "lxml"}
 EXCEPTIONS = {
     "detection/runtimes/tensorflow.py": {"tensorflow"},
     "detection/runtimes/openvino.py": {"openvino"},
+    "detection/runtimes/openvino_2021.py": {"openvino", "libusb_package"},
     "detection/runtimes/onnx.py": {"onnxruntime"},
     "detection/runtimes/litert.py": {"ai_edge_litert"},
     "detection/metrics.py": {"pycocotools"},  # evaluation only, which no device runs
