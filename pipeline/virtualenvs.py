@@ -83,21 +83,6 @@ def _build(environment: Environment, folder: Path) -> None:
             f"could not be fetched ({_reason(made.stderr)}): {python_cure(python)}, or use "
             "--runner docker"
         )
-<<<<<<< HEAD
-    arguments = [
-        "pip",
-        "sync",
-        "--require-hashes",
-        "--allow-empty-requirements",
-        "--python",
-        str(folder / "bin" / "python"),
-    ]
-    if wheelhouse().is_dir():
-        # What a bundle brought is enough where it is for this lock; every hash is checked anyway.
-        local = ["--offline", "--no-index", "--find-links", str(wheelhouse())]
-        if _uv([*arguments, *local, "--quiet", str(environment.lock)]).returncode == 0:
-            return
-=======
     interpreter = ["--python", str(folder / "bin" / "python")]
     packages = ["sync", "--allow-empty-requirements", str(environment.lock)]
     _install(environment, [*packages, *interpreter])
@@ -109,7 +94,11 @@ def _build(environment: Environment, folder: Path) -> None:
 
 
 def _install(environment: Environment, arguments: list[str]) -> None:
->>>>>>> 489b83f (wip)
+    if wheelhouse().is_dir():
+        # What a bundle brought is enough where it is for this lock; every hash is checked anyway.
+        local = ["--offline", "--no-index", "--find-links", str(wheelhouse())]
+        if _uv(["pip", *arguments, "--require-hashes", *local, "--quiet"]).returncode == 0:
+            return
     # uv draws its progress on a terminal; elsewhere it would only list every package.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     done = _uv(["pip", *arguments, "--require-hashes", *quiet], show=True)
