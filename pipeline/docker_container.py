@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import docker_engine, hardware, terminal
+from pipeline import docker_engine, docker_remote, hardware, terminal
 from pipeline.client import Client, is_orphan, signals_raise, started, this_client
 from pipeline.docker_options import (
     GIB,
@@ -47,25 +47,49 @@ def run(execution: Execution, image: str, output: Output) -> int:
     with docker_engine.connected() as client, signals_raise():
         me = this_client()
         _sweep(client, me)
-        if execution.ports and not client.networks.list(names=["bridge"]):
-            # It would start all the same, and answer nobody.
-            raise HostError(
-                "this engine has no bridge network, so nothing can reach a server in a container;"
-                " use --runner local"
-            )
         decided = _decide(client.info())
         options = run_options(execution, image, **decided)
         # Not in `run_options`: a pasted command line has no client that could be looked for.
         options["labels"] = {**options["labels"], CLIENT_LABEL: str(me)}
-        container = _create(client, options)
+        if docker_engine.elsewhere() and not docker_remote.shares_files(
+            client, image, execution.root
+        ):
+            _refuse_ports(execution, "the engine is on another machine")
+            with docker_remote.copied_in(
+                client, execution, image, decided["user"], options["labels"]
+            ) as mounts:
+                options |= {"mounts": mounts, "group_add": []}
+                return _run(client, options, execution, output, copied=True)
+        if execution.ports and not client.networks.list(names=["bridge"]):
+            # It would start all the same, and answer nobody.
+            _refuse_ports(execution, "this engine has no bridge network")
+        return _run(client, options, execution, output, copied=False)
+
+
+def _refuse_ports(execution: Execution, reason: str) -> None:
+    if execution.ports:
+        raise HostError(
+            f"{reason}, so nothing here can reach a server in a container; use --runner local"
+        )
+
+
+def _run(
+    client: Any, options: Mapping[str, Any], execution: Execution, output: Output, copied: bool
+) -> int:
+    """Run one container to its end; with ``copied`` its outputs are brought here then."""
+    container = _create(client, options)
+    try:
         try:
-            return _follow(client, container, execution, output, decided["memory"])
+            return _follow(client, container, execution, output, options.get("mem_limit", 0))
         except KeyboardInterrupt:
             _interrupt(container)
             raise
         finally:
-            with suppress(docker_engine.library().errors.APIError):
-                container.remove(force=True)
+            if copied:  # also of a stage that failed: it may go on from there, or say why
+                docker_remote.copy_out(container, execution.writes)
+    finally:
+        with suppress(docker_engine.library().errors.APIError):
+            container.remove(force=True)
 
 
 def _follow(client: Any, container: Any, execution: Execution, output: Output, memory: int) -> int:
@@ -149,10 +173,14 @@ def _create(client: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _sweep(client: Any, me: Client) -> None:
-    """Remove containers whose client was killed before it could do so itself."""
+    """Remove containers and volumes whose client was killed before it could do so itself."""
     for container in client.containers.list(
         all=True, filters={"label": CLIENT_LABEL}, ignore_removed=True
     ):
         if is_orphan(container.labels[CLIENT_LABEL], me, started):
             with suppress(docker_engine.library().errors.APIError):  # somebody else was faster
                 container.remove(force=True)
+    for volume in client.volumes.list(filters={"label": CLIENT_LABEL}):
+        if is_orphan(volume.attrs["Labels"][CLIENT_LABEL], me, started):
+            with suppress(docker_engine.library().errors.APIError):
+                volume.remove(force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline import ssh_relay
 from pipeline.errors import HostError
 
 _OLDEST_API = (1, 40)  # engine 19.03: the first one that takes GPU requests
@@ -23,10 +25,10 @@ def available() -> str | None:
     Asks over the bare socket: importing the client library takes longer than the answer.
     """
     address = endpoint()
+    if address.startswith(("tcp://", "ssh://")):
+        return _far_problem(address)
     if not address.startswith("unix://"):
-        return (
-            f"the engine at {address} is on another machine and does not see the files of this one"
-        )
+        return f"{address}: an engine is reached by unix://, tcp:// or ssh://"
     path = address[len("unix://") :]
     try:
         answer = _ping(path)
@@ -34,10 +36,29 @@ def available() -> str | None:
         return _why_silent(path, error)
     if " 200 " not in answer.partition("\r\n")[0]:
         return f"what listens at {path} is no container engine"
-    version = re.search(r"^Api-Version: (\d+)\.(\d+)", answer, re.MULTILINE | re.IGNORECASE)
-    if version and (int(version[1]), int(version[2])) < _OLDEST_API:
+    version = re.search(r"^Api-Version: (\S+)", answer, re.MULTILINE | re.IGNORECASE)
+    return _too_old(version[1]) if version else None
+
+
+def _too_old(version: str) -> str | None:
+    """Why an engine of this API version cannot be used; the version as "1.45"."""
+    if tuple(map(int, version.split("."))) < _OLDEST_API:
         return "the engine is older than 19.03: update it"
     return None
+
+
+@functools.cache
+def _far_problem(address: str) -> str | None:
+    """Why an engine on another machine cannot be used. Asked once: connecting takes a while."""
+    docker = library()
+    try:
+        with _client(address) as client:
+            return _too_old(client.version()["ApiVersion"])
+    except (docker.errors.DockerException, OSError) as error:
+        cause: BaseException = error
+        while cause.__context__:
+            cause = cause.__context__  # the library's own words say nothing
+        return f"the engine at {address} does not answer ({cause})"
 
 
 def _ping(path: str) -> str:
@@ -60,21 +81,46 @@ def endpoint() -> str:
     """Where the engine is, found as its own command does: DOCKER_HOST, context, default."""
     if host := os.environ.get("DOCKER_HOST"):
         return host
-    configuration = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    context = os.environ.get("DOCKER_CONTEXT")
-    with suppress(OSError, ValueError, KeyError, AttributeError):
-        if not context:
-            text = (configuration / "config.json").read_text(encoding="utf-8")
-            context = json.loads(text).get("currentContext")
-        if context and context != "default":
-            name = hashlib.sha256(context.encode()).hexdigest()
-            meta = configuration / "contexts" / "meta" / name / "meta.json"
+    with suppress(OSError, ValueError, KeyError):
+        if context := _context():
+            meta = _configuration() / "contexts" / "meta" / context / "meta.json"
             host = json.loads(meta.read_text(encoding="utf-8"))["Endpoints"]["docker"]["Host"]
             return str(host)
-    candidates = [Path("/var/run/docker.sock"), configuration / "run" / "docker.sock"]
+    candidates = [Path("/var/run/docker.sock"), _configuration() / "run" / "docker.sock"]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         candidates.append(Path(runtime) / "docker.sock")  # a rootless engine
     return f"unix://{next(filter(Path.exists, candidates), candidates[0])}"
+
+
+def elsewhere() -> bool:
+    """Whether the engine may be on another machine."""
+    return not endpoint().startswith("unix://")
+
+
+def certificates() -> Path | None:
+    """The folder with ca.pem, cert.pem and key.pem for the engine, where it wants them."""
+    if os.environ.get("DOCKER_HOST"):
+        wanted = os.environ.get("DOCKER_TLS_VERIFY")
+        return Path(os.environ.get("DOCKER_CERT_PATH") or _configuration()) if wanted else None
+    if context := _context():
+        folder = _configuration() / "contexts" / "tls" / context / "docker"
+        return folder if folder.is_dir() else None
+    return None
+
+
+def _configuration() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
+def _context() -> str:
+    """The folder name of the docker command's context; "" for the default one."""
+    context = os.environ.get("DOCKER_CONTEXT")
+    if not context:
+        with suppress(OSError, ValueError, AttributeError):
+            text = (_configuration() / "config.json").read_text(encoding="utf-8")
+            context = json.loads(text).get("currentContext")
+    known = context and context != "default"
+    return hashlib.sha256(str(context).encode()).hexdigest() if known else ""
 
 
 def information() -> dict[str, Any]:
@@ -118,15 +164,29 @@ def connected() -> Iterator[Any]:
     import requests
 
     docker = library()
-    client = docker.DockerClient(base_url=endpoint())
     try:
-        yield client
+        with _client(endpoint()) as client:
+            yield client
     except docker.errors.APIError as error:
         raise HostError(f"the engine refused: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise HostError(f"the engine went away: {error}") from error
-    finally:
-        client.close()
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    """A client of the engine at ``address``; its version is asked for at once."""
+    docker, folder = library(), certificates()
+    tls = None
+    if folder and address.startswith("tcp://"):
+        pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
+        tls = docker.tls.TLSConfig(ca_cert=str(folder / "ca.pem"), client_cert=pair, verify=True)
+    with ssh_relay.reached(address) as local:
+        client = docker.DockerClient(base_url=local, tls=tls or False)
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 def library() -> Any:

@@ -19,6 +19,9 @@ def unavailable() -> str | None:
 
 def gpu() -> tuple[bool, bool]:
     """Whether an NVIDIA driver answers, and whether the engine can give its GPUs to a stage."""
+    if docker_engine.elsewhere():
+        there = "nvidia" in (docker_engine.information().get("Runtimes") or {})
+        return there, there
     driver = hardware.nvidia_driver()
     return driver, driver and hardware.nvidia_toolkit(docker_engine.information())
 

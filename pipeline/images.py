@@ -145,6 +145,8 @@ def save(tag: str, path: Path) -> None:
 def builder_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for the builder: on the engine that runs the stages, with our settings."""
     result = dict(environ)
+    if certificates := docker_engine.certificates():
+        result |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(certificates)}
     result["DOCKER_HOST"] = docker_engine.endpoint()
     # With DOCKER_HOST set, "default" is that engine's own builder, which sees its images; another
     # one that somebody made the default would not.

@@ -118,7 +118,7 @@ def lock_problems(folder: Path, python: str = "3.11", of: Path | None = None) ->
         yield f"{shown}: names an address; locks must not"
     found = locked(lock)
     for problem in [
-        *_unlike(found, _wanted(folder), _wanted_by(_overrides(folder, of)), python),
+        *_unlike(found, wanted(folder), _wanted_by(_overrides(folder, of)), python),
         *(_other_versions(found, locked(of / "requirements.txt")) if of else ()),
     ]:
         yield f"{shown}: {problem}; run inv lock"
@@ -126,7 +126,7 @@ def lock_problems(folder: Path, python: str = "3.11", of: Path | None = None) ->
 
 def _unlike(
     found: Mapping[str, Locked],
-    wanted: Sequence[Requirement],
+    asked_for: Sequence[Requirement],
     overrides: Sequence[Requirement],
     python: str,
 ) -> Iterator[str]:
@@ -138,7 +138,7 @@ def _unlike(
                 yield f"{override.name} is there, which overrides.txt leaves out"
         elif name in found and not override.specifier.contains(found[name].version, True):
             yield f"{override.name} is not at {override.specifier} as overrides.txt wants"
-    for one in wanted:
+    for one in asked_for:
         name = canonical(one.name)
         if not _applies(one, python) or name in overridden:
             continue
@@ -146,7 +146,7 @@ def _unlike(
             yield f"{one.name} of requirements.in is missing"
         elif not one.specifier.contains(found[name].version, True):
             yield f"{one.name} is not at {one.specifier} as requirements.in wants"
-    asked = {canonical(one.name) for one in wanted}
+    asked = {canonical(one.name) for one in asked_for}
     for name, one_locked in found.items():
         if name not in asked and not found.keys() & set(one_locked.needed_by):
             yield f"{one_locked.name} is there, and nothing in requirements.in needs it"
@@ -158,7 +158,7 @@ def _other_versions(found: Mapping[str, Locked], plain: Mapping[str, Locked]) ->
             yield f"{one.name} is not at {one.version}, as in the environment it is a variant of"
 
 
-def _wanted(folder: Path) -> list[Requirement]:
+def wanted(folder: Path) -> list[Requirement]:
     """The requirements of requirements.in, those of files that it names included."""
     return _wanted_by(folder / "requirements.in")
 

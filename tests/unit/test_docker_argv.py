@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import docker_container, docker_engine, docker_options, images
+from pipeline import docker_container, docker_engine, docker_options, images, ssh_relay
 from pipeline.client import Client, is_orphan, started
 from pipeline.errors import InputError
 from pipeline.execution import Execution
@@ -209,13 +209,39 @@ def test_what_answers_is_looked_at(
     assert (said is None) if reason is None else (reason in (said or ""))
 
 
-@pytest.mark.parametrize("host", ["tcp://10.0.0.1:2375", "ssh://me@there"])
-def test_a_remote_engine_is_refused_with_the_reason(
-    monkeypatch: pytest.MonkeyPatch, host: str
+def test_an_engine_on_another_machine_that_is_silent_is_named(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", host)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("DOCKER_HOST", address)
 
-    assert "another machine" in (docker_engine.available() or "")
+    said = docker_engine.available() or ""
+    assert f"the engine at {address} does not answer" in said
+    assert "refused" in said
+
+
+def test_an_address_that_no_engine_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "npipe:////./pipe/docker_engine")
+
+    assert "unix://, tcp:// or ssh://" in (docker_engine.available() or "")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("ssh://there", "there -- docker system dial-stdio"),
+        ("ssh://me@there:2222", "-p 2222 -l me there -- docker system dial-stdio"),
+        (
+            "ssh://there/run/user/1/docker.sock",
+            "there -- docker --host unix:///run/user/1/docker.sock system dial-stdio",
+        ),
+    ],
+)
+def test_an_engine_behind_ssh_is_reached_as_the_docker_command_does(
+    address: str, words: str
+) -> None:
+    assert " ".join(ssh_relay.command(address)).endswith(f"ConnectTimeout=10 {words}")
 
 
 def test_the_context_of_the_docker_command_is_followed(

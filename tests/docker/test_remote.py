@@ -1,0 +1,215 @@
+"""Engines that are reached from another machine: here the same one, over a relay on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from rooms import REPOSITORY, Room
+
+from pipeline import docker_container, docker_engine, docker_remote
+from pipeline.errors import HostError
+
+Containers = Callable[[], list[str]]
+
+pytestmark = pytest.mark.usefixtures("containers")
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def relayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The engine's address by TCP."""
+    path = docker_engine.endpoint().removeprefix("unix://")
+    if not Path(path).exists():
+        pytest.skip("the engine of these tests is not on a socket of this machine")
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = server.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(path)
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=ends, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("DOCKER_HOST", address)
+        yield address
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def elsewhere(relayed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine, treated as one that does not see the files of this machine."""
+    monkeypatch.setattr(docker_remote, "shares_files", lambda *_: False)
+
+
+def volumes() -> list[str]:
+    """The volumes of stages that are there."""
+    command = [
+        "docker",
+        "volume",
+        "ls",
+        "--quiet",
+        f"--filter=label={docker_container.CLIENT_LABEL}",
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_an_engine_that_sees_our_files_gets_them_mounted(relayed: str, room: Room) -> None:
+    assert docker_engine.available() is None
+    with docker_engine.connected() as client:
+        assert docker_remote.shares_files(client, room.image, room.root)
+    assert list(room.root.iterdir()) == []
+
+    assert room.run("sh", "-c", f"echo x > {room.out}/file") == 0
+    assert (room.out / "file").read_text() == "x\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can hide files from the engine")
+def test_an_engine_that_has_another_folder_of_the_same_name_is_found_out(
+    relayed: str, room: Room
+) -> None:
+    """A file system of our own over the room, which the engine does not see."""
+    client = room.client("sh", "-c", f"cat code; echo made > {room.out}/file")
+    script = (
+        f"mount -t tmpfs none {room.root.parent} && cd {room.root.parent} && mkdir repository out"
+        ' && echo ours > repository/code && export PYTHONPATH="$1" && shift && "$@"'
+        " && cat out/file && stat -c %u out/file"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "-", str(REPOSITORY), *client],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["ours", "made", "0"], done.stderr
+    assert volumes() == []
+
+
+def test_inputs_are_copied_in_and_outputs_out(
+    elsewhere: None, room: Room, tmp_path: Path, stranger: tuple[int, int]
+) -> None:
+    data, single = tmp_path / "data", tmp_path / "weights" / "one.bin"
+    (data / "sub").mkdir(parents=True)
+    (data / "sub" / "photo").write_text("a photo")
+    single.parent.mkdir()
+    single.write_text("weights")
+    (single.parent / "another").write_text("not declared")
+    (room.root / "scripts").mkdir()
+    (room.root / "scripts" / "program").write_text("a program")
+    (room.root / ".git").mkdir()
+    inside = room.root / "artifacts" / "train"
+    inside.mkdir(parents=True)
+    os.chown(inside, *stranger)
+    (inside / "checkpoint").write_text("so far")
+    script = (
+        f"set -e; cat {data}/sub/photo scripts/program {single} {inside}/checkpoint\n"
+        f"echo; ls -A; id -u; ls {single.parent}\n"
+        f"echo x > {inside}/file; mkdir {inside}/d; ln -s ../file {inside}/d/l\n"
+        f"rm {inside}/checkpoint; touch {data}/no 2>/dev/null || touch {room.root}/no 2>/dev/null"
+        " || exit 7\n"
+    )
+    code = room.run("sh", "-c", script, reads=(data, single), writes=(inside, room.out))
+
+    assert code == 7, room.stderr
+    assert room.stdout.startswith("a photoa programweightsso far\n")
+    assert room.stdout.split()[-4:] == ["artifacts", "scripts", str(stranger[0]), "one.bin"]
+    assert sorted(path.name for path in inside.iterdir()) == ["d", "file"]
+    assert (inside / "d" / "l").read_text() == "x\n"
+    assert (inside / "file").stat().st_uid == os.geteuid()
+    assert list(room.out.iterdir()) == []
+    assert not [path for path in inside.parent.iterdir() if path != inside]
+    assert volumes() == []
+
+
+def test_a_file_too_many_for_the_disk_leaves_the_outputs_as_they_were(
+    elsewhere: None, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (room.out / "before").write_text("as it was")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("tarfile.TarFile.extractall", full)
+    with pytest.raises(HostError, match=r"could not be brought to .*No space left"):
+        room.run("sh", "-c", f"echo x > {room.out}/file")
+    assert [path.name for path in room.out.iterdir()] == ["before"]
+    assert {path.name for path in room.out.parent.iterdir()} == {"out", "repository"}
+    assert volumes() == []
+
+
+def test_a_stage_over_there_is_hardened_as_here(elsewhere: None, room: Room) -> None:
+    script = "grep -E '^CapEff|^NoNewPrivs' /proc/self/status; touch /usr/x || touch /opt/x"
+
+    assert room.run("sh", "-c", script) != 0
+    assert room.stdout.split() == ["CapEff:", "0" * 16, "NoNewPrivs:", "1"]
+
+
+def test_ports_of_another_machine_are_refused(elsewhere: None, room: Room) -> None:
+    with pytest.raises(HostError, match=r"another machine.*--runner local"):
+        room.run("true", ports=(6006,))
+
+
+def test_a_killed_clients_volumes_are_swept_too(
+    elsewhere: None, room: Room, containers: Containers
+) -> None:
+    words = room.client("sh", "-c", "echo begun; sleep 300")
+    words[2] = words[2].replace(
+        "stage = ",
+        "from pipeline import docker_remote\n"
+        "docker_remote.shares_files = lambda *_: False\n"
+        "stage = ",
+    )
+    client = subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "begun\n"
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    client.stdout.close()
+    assert len(containers()) == 1
+    assert len(volumes()) == 2
+
+    assert room.run("true") == 0
+    assert containers() == []
+    assert volumes() == []
+
+
+def test_an_engine_behind_ssh_runs_a_stage(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a program in ssh's place that runs the command here instead of over there."""
+    stub = tmp_path / "bin" / "ssh"
+    stub.parent.mkdir()
+    docker = shutil.which("docker")
+    stub.write_text(
+        f"#!/bin/sh\nexport DOCKER_HOST={docker_engine.endpoint()}\n"
+        'while [ "$1" != -- ]; do shift; done; shift\n'
+        f'[ "$1" = docker ] && shift && exec {docker} "$@"\n'
+    )
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_HOST", "ssh://me@there")
+
+    assert docker_engine.available() is None
+    assert room.run("sh", "-c", f"seq 3; echo x > {room.out}/file; exit 3") == 3
+    assert room.stdout == "1\n2\n3\n"
+    assert (room.out / "file").exists()
