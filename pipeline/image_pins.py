@@ -115,9 +115,6 @@ def matrix_problems(text: str, known: list[Environment]) -> Iterator[str]:
             yield f"target {name} is for {target.platforms}, environment.toml says {file.platform}"
         if name not in grouped:
             yield f"target {name} is in no group"
-    bases = set(re.findall(r'"target:([^"]+)"', text))  # nothing runs in them
-    for name in sorted(targets.keys() - bases):
-        yield f"target {name} is of {targets[name].context}, which is no environment"
     for name in sorted(grouped - matrix(text).keys()):
         yield f"a group names {name}, which is no target"
 

@@ -102,7 +102,6 @@ def test_a_matrix_that_agrees_passes() -> None:
         ('["linux/arm64"]', '["linux/amd64"]', "environment.toml says linux/arm64"),
         ('targets = ["box"]', "targets = []", "in no group"),
         ('["box"]', '["box", "fox"]', "a group names fox"),
-        ('target "base"', 'target "other"', "target other is of docker/base"),
         ('docker/box"', 'docker/box"\n  dockerfile = "Other"', "built by Other"),
     ],
 )
