@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import environments, screen, virtualenvs
+from pipeline import docker_runner, environments, screen, tools, virtualenvs
 from pipeline.configuration import ROOT
 from pipeline.errors import StageFailed
+from pipeline.execution import Execution
 
 _WORKFLOWS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(".github/workflows/*.yml"))]
 _TEST_SCRIPTS = ("tests/docker/stand_in_base.sh", "tests/docker/loopback_registry.sh")
@@ -39,6 +40,7 @@ _STAGE_TESTS = {
     "openvino": ("tests/stages/test_openvino.py",),
     "litert": ("tests/stages/test_litert.py",),
     "nvidia": ("tests/stages/test_onnx.py",),
+    "movidius": ("tests/stages/test_movidius.py",),
 }
 # Made in 'train' for the environments that cannot make an export themselves.
 _TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"
@@ -60,14 +62,28 @@ def test(quick: bool, further: Sequence[str] = ()) -> None:
     if quick:
         return
     for name, paths in _STAGE_TESTS.items():
+        what = f"the stages' tests in '{name}'"
+        if _only_in_its_image(name):
+            _must_pass_in_image(what, name, ["-p", "no:cacheprovider", *further, *paths])
+            continue
         python = virtualenvs.ensure(environments.load(name), screen.say) / "bin" / "python"
         if name == "train":
             tiny = [str(python), "tests/stages/tiny_export.py", str(_TINY_EXPORT)]
             _must_pass("making the export that other environments are tested with", tiny)
-        _must_pass(
-            f"the stages' tests in '{name}'", [str(python), "-m", "pytest", *further, *paths]
-        )
+        _must_pass(what, [str(python), "-m", "pytest", *further, *paths])
     _must_pass("the container and end-to-end tests", [*pytest, "tests/docker", "tests/end_to_end"])
+
+
+def _only_in_its_image(environment: str) -> bool:
+    """Whether this host lacks the environment's Python but has an engine for its image."""
+    wanted = environments.load(environment).file.python
+    return not virtualenvs.find_python(wanted) and docker_runner.unavailable() is None
+
+
+def _must_pass_in_image(what: str, environment: str, arguments: Sequence[str]) -> None:
+    argv = ("python", "-m", "pytest", *arguments)
+    if tools.run(Execution(environment=environment, argv=argv, root=ROOT), "docker"):
+        raise StageFailed(f"{what} did not pass, see above")
 
 
 def _must_pass(what: str, argv: Sequence[str]) -> None:
