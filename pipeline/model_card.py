@@ -111,12 +111,14 @@ def _summary(facts: Facts) -> str:
         [
             ("finds", ", ".join(facts.detector["classes"])),
             ("trained from", facts.detector["name"]),
+            ("begun with", facts.weights.origin if facts.weights else "no weights known here"),
             ("input", f"{taken['width']} x {taken['height']} pixels, RGB"),
             (
                 "runs with",
                 f"{facts.variant.target.runtime} on {facts.environment.file.description}",
             ),
             ("detector", f"sha256:{facts.origin.detector}"),
+            ("licences", "NOTICE.md"),
             ("made", f"{facts.origin.made}, revision {facts.origin.revision}"),
         ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -28,7 +29,13 @@ RUNNERS: dict[str, Runner] = {"docker": docker_runner, "local": local_runner}
 
 
 def choose(asked: str) -> tuple[Runner, str]:
-    """The runner for ``--runner asked`` and why it was taken, in a few words."""
+    """The runner for ``--runner asked`` and why it was taken, in a few words.
+
+    ``DRYDOCK_RUNNER`` chooses where the command line does not.
+    """
+    why = "asked for"
+    if asked == "auto" and (preferred := os.environ.get("DRYDOCK_RUNNER")):
+        asked, why = preferred, "as DRYDOCK_RUNNER says"
     if asked == "auto":
         reason = docker_runner.unavailable()
         if reason is None:
@@ -39,4 +46,4 @@ def choose(asked: str) -> tuple[Runner, str]:
     runner = RUNNERS[asked]
     if reason := runner.unavailable():
         raise HostError(f"--runner {asked}: {reason}")
-    return runner, "asked for"
+    return runner, why

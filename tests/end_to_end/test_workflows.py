@@ -153,6 +153,10 @@ def service(
     earlier = storage / "trained" / "default"
     shutil.copytree(artifacts / "default", earlier, ignore=shutil.ignore_patterns(".*", "package"))
     chosen = json.loads((earlier / "settings.json").read_bytes())
+    # The images of environments are built by other tests; here it is their virtualenvs.
+    patched = pytest.MonkeyPatch()
+    patched.setenv("DRYDOCK_RUNNER", "local")
+    request.addfinalizer(patched.undo)
     clone = Clone(tmp_path_factory.mktemp("runner") / "drydock")
     yield Service(
         clone,

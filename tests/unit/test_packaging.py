@@ -173,6 +173,7 @@ def test_the_card_says_what_the_detector_is_and_is_not(verified: Project) -> Non
     text = packed(verified).joinpath("detector", "MODEL_CARD.md").read_text()
 
     assert "# default for box, fp32" in text
+    assert "| begun with | MobileNetV2 of an SSDLite" in text
     assert "| test | 3 | 1 | 2 | 2 | 0 |" in text
     assert "no test photo shows them: rare" in text
     assert "| box/fp32 | 0.500 |" in text
