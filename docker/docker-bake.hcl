@@ -12,7 +12,7 @@ variable "DRYDOCK_PIP_CONF" { default = "" }
 variable "TAG" { default = "dev" }
 
 # All that a computer can need; train-cuda is of use to hosts with an NVIDIA GPU only.
-group "default" { targets = ["train", "openvino", "litert", "nvidia", "movidius", "render"] }
+group "default" { targets = ["train", "openvino", "litert", "nvidia", "movidius", "rknn", "render"] }
 group "gpu" { targets = ["train-cuda"] }
 group "devices" {
   targets = ["device-openvino-cpu", "device-nvidia", "device-arm64", "device-rockchip"]
@@ -103,6 +103,13 @@ target "movidius" {
   context  = "docker/movidius"
   contexts = { base = "target:bullseye", builder = "target:bullseye-builder" }
   tags     = ["drydock/movidius:${TAG}"]
+}
+
+target "rknn" {
+  inherits = ["_common"]
+  context  = "docker/rknn"
+  contexts = { base = "target:base", builder = "target:builder" }
+  tags     = ["drydock/rknn:${TAG}"]
 }
 
 target "render" {

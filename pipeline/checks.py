@@ -39,6 +39,7 @@ _STAGE_TESTS = {
     "render": ("tests/stages/test_render_photos.py", "tests/stages/test_render_plan.py"),
     "openvino": ("tests/stages/test_openvino.py",),
     "litert": ("tests/stages/test_litert.py",),
+    "rknn": ("tests/stages/test_rknn.py",),
     "nvidia": ("tests/stages/test_onnx.py",),
     "movidius": ("tests/stages/test_movidius.py",),
 }

@@ -91,6 +91,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What a device's image must be told when it runs there."""
 
     name: str  # for the runtime: CPU, GPU, CUDA; empty where there is no choice
+    runtime: str = ""  # a module of scripts/detection/runtimes/, where not the target's own
     run: tuple[str, ...] = ()  # further options of `docker run`
 
 

@@ -35,6 +35,12 @@ class Facts:
     weights: Weights | None  # what training started from, where configs/weights.toml knows it
 
     @property
+    def runtime(self) -> str:
+        """What runs the detector on the device: not always what runs, or simulates, it here."""
+        device = self.environment.file.device
+        return (device.runtime if device else "") or self.variant.target.runtime
+
+    @property
     def mean_ap(self) -> float | None:
         """mAP of the packed artifact on the test photos."""
         found: float | None = self.verified[self.variant.name].get("mAP")
@@ -113,10 +119,7 @@ def _summary(facts: Facts) -> str:
             ("trained from", facts.detector["name"]),
             ("begun with", facts.weights.origin if facts.weights else "no weights known here"),
             ("input", f"{taken['width']} x {taken['height']} pixels, RGB"),
-            (
-                "runs with",
-                f"{facts.variant.target.runtime} on {facts.environment.file.description}",
-            ),
+            ("runs with", f"{facts.runtime} on {facts.environment.file.description}"),
             ("detector", f"sha256:{facts.origin.detector}"),
             ("licences", "NOTICE.md"),
             ("made", f"{facts.origin.made}, revision {facts.origin.revision}"),

@@ -64,10 +64,21 @@ fi
 """
 
 
+# What a simulator needs besides the artifact, where converters leave it.
+SIMULATION = "simulation"
+
+
 def artifact_files(artifact: Path) -> list[Path]:
-    """What of a converter's output goes to the device: all but the record of this machine."""
+    """What of a converter's output goes to the device.
+
+    Not the record of this machine, and not what only a simulator of the device needs.
+    """
     return sorted(
-        path for path in artifact.rglob("*") if path.is_file() and path != artifact / RECORD
+        path
+        for path in artifact.rglob("*")
+        if path.is_file()
+        and path != artifact / RECORD
+        and path.relative_to(artifact).parts[0] != SIMULATION
     )
 
 
@@ -83,13 +94,11 @@ def program_files(runtime: str, root: Path = ROOT) -> list[Path]:
     return sorted(found - set(runtimes.glob("[a-z]*.py")) | {ours})
 
 
-def run_script(variant: Variant, environment: Environment) -> str:
+def run_script(facts: model_card.Facts) -> str:
     """The folder's ``run``."""
-    assert environment.file.device is not None
-    options = [
-        f"--runtime={variant.target.runtime}",
-        f"--device={environment.file.device.name}",
-    ]
+    device = facts.environment.file.device
+    assert device is not None
+    options = [f"--runtime={facts.runtime}", f"--device={device.name}"]
     return _RUN.format(program=PROGRAMS[0], options=shlex.join(options))
 
 
@@ -108,12 +117,12 @@ def write(folder: Path, artifact: Path, facts: model_card.Facts) -> None:
     detector = partial / "detector"
     for path in artifact_files(artifact):
         _copy(path, detector / path.relative_to(artifact))
-    for path in program_files(facts.variant.target.runtime):
+    for path in program_files(facts.runtime):
         _copy(path, partial / path.relative_to(ROOT))
     _copy(ROOT / "LICENSE", partial / "LICENSE")
     _copy(facts.environment.lock, partial / "requirements.txt")
     for name, text in (
-        ("run", run_script(facts.variant, facts.environment)),
+        ("run", run_script(facts)),
         ("install", install_script(facts.environment)),
     ):
         (partial / name).write_text(text)

@@ -46,7 +46,7 @@ class CalibrationSet:
     pictures: tuple[np.ndarray, ...]
 
 
-def request(description: str, chips: tuple[str, ...] = ("",), onnx: bool = False) -> Request:
+def request(description: str, onnx: bool = False) -> Request:
     """The command line of a converter. InputError for what cannot be converted."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +55,7 @@ def request(description: str, chips: tuple[str, ...] = ("",), onnx: bool = False
     parser.add_argument("--onnx", type=Path, required=onnx, help="folder that make_onnx.py wrote")
     parser.add_argument("--data", type=Path, help="dataset; int8 is calibrated on its train/")
     parser.add_argument("--precision", choices=PRECISIONS, required=True)
-    parser.add_argument("--chip", choices=chips, default=chips[0], help="what to convert for")
+    parser.add_argument("--chip", default="", help="what to convert for, where there are several")
     parser.add_argument("--seed", type=int, default=1, help="draws the calibration photos")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     given = parser.parse_args()

@@ -194,6 +194,31 @@ def test_the_card_does_not_name_a_verification_that_no_longer_holds(verified: Pr
     assert "box/int8" not in text
 
 
+def test_a_device_gets_its_own_runtime_and_nothing_of_a_simulator(project: Project) -> None:
+    script = project.folder / "scripts" / "convert_box.py"
+    script.write_text(
+        script.read_text()
+        + "output.joinpath('simulation').mkdir()\n"
+        + "output.joinpath('simulation', 'weights').write_text('w')\n"
+    )
+    runtimes = project.folder / "scripts" / "detection" / "runtimes"
+    runtimes.joinpath("box_npu.py").write_text("")
+    device = project.folder / "docker" / "device" / "box" / "environment.toml"
+    device.write_text(device.read_text() + 'runtime = "box_npu"\n')
+    verify = ("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
+    assert project.invoke(*verify).returncode == 0
+
+    done = pack(project, "--format", "folder")
+
+    assert done.returncode == 0, done.stderr
+    folder = packed(project)
+    assert not folder.joinpath("detector", "simulation").exists()
+    assert folder.joinpath("scripts", "detection", "runtimes", "box_npu.py").exists()
+    assert not folder.joinpath("scripts", "detection", "runtimes", "box.py").exists()
+    assert "--runtime=box_npu" in folder.joinpath("run").read_text()
+    assert "box_npu on boxes" in folder.joinpath("detector", "MODEL_CARD.md").read_text()
+
+
 def test_run_without_a_virtualenv_names_what_makes_it(verified: Project) -> None:
     assert pack(verified, "--format", "folder").returncode == 0
     folder = packed(verified)
