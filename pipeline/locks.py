@@ -8,12 +8,14 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from packaging.requirements import Requirement
+from typing import TYPE_CHECKING
 
 from pipeline import environments, image_pins, image_registry, screen
 from pipeline.configuration import ROOT
 from pipeline.errors import HostError, InputError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==[^\s;\\]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -164,6 +166,8 @@ def wanted(folder: Path) -> list[Requirement]:
 
 
 def _wanted_by(file: Path | None) -> list[Requirement]:
+    from packaging.requirements import Requirement  # imported late: other commands need none
+
     found: list[Requirement] = []
     for entry in _entries(file.read_text()) if file else ():
         if entry.startswith("-r "):
