@@ -22,6 +22,7 @@ from pipeline import (
     sbom,
     shipping,
     tools,
+    trial,
 )
 from pipeline import bundle as air_gap
 from pipeline.command_line import (
@@ -72,6 +73,7 @@ HELP = {
     "tag": "of the pushed images, as in v1.2",
     "packages": "folder of packages (default: those of the experiment)",
     "sign": "sign and attest with cosign",
+    "port": "on loopback",
     "images": "photos to detect on: a folder, a file or a quoted glob",
     "score_threshold": "below it a detection is not shown",
     "raw_dir": "the photos as taken",
@@ -234,6 +236,18 @@ def ship(_, name="default", target=None, runner="auto", format="image"):
         benchmarking.benchmark, experiment, runner=runner, rounds=3, seconds=3.0, threads=0
     )
     report.packages(*shipping.ship(experiment, variants, runner, format, measure))
+
+
+@command
+def serve(_, name="default", target=None, precision=None, port="8000", runner="auto"):
+    """Try a converted detector as a service on this host: http://127.0.0.1:8000/ until Ctrl-C.
+
+    In its device's packages; without --precision the most compact. Flags of scripts/serve.py may
+    follow after --, as in: inv serve -- --score-threshold 0.3
+    """
+    experiment = open_experiment(name, {})
+    variants = shipping.chosen(experiment, names(target), names(precision))
+    trial.serve(experiment, trial.one_of(variants), port_number(port), runner, after_dashes())
 
 
 @command
@@ -402,7 +416,7 @@ _images.add_task(build_images, "build")
 
 namespace = Collection(
     *(train, detect, status, explain, compare, check, tensorboard),
-    *(convert, verify, benchmark, package, ship, push, targets),
+    *(convert, verify, benchmark, package, ship, push, serve, targets),
     *(shell, clean, test, lint, lock, bundle),
     Collection("data", fetch, resize, split, render),
     _images,

@@ -140,7 +140,11 @@ target "device-base-arm64" {
 target "device-openvino-cpu" {
   inherits  = ["_common"]
   context   = "docker/device/openvino-cpu"
-  contexts  = { base = "target:device-base-amd64", builder = "target:builder" }
+  contexts = {
+    base    = "target:device-base-amd64"
+    builder = "target:builder"
+    tools   = "docker/device/base"
+  }
   platforms = ["linux/amd64"]
   tags      = ["drydock/device/openvino-cpu:${TAG}"]
 }
@@ -156,7 +160,11 @@ target "device-nvidia" {
 target "device-arm64" {
   inherits  = ["_common"]
   context   = "docker/device/arm64"
-  contexts  = { base = "target:device-base-arm64", builder = "target:builder" }
+  contexts = {
+    base    = "target:device-base-arm64"
+    builder = "target:builder"
+    tools   = "docker/device/base"
+  }
   platforms = ["linux/arm64"]
   tags      = ["drydock/device/arm64:${TAG}"]
 }

@@ -22,6 +22,7 @@ _LINTERS = (
     (
         *("shellcheck", "inv", ".ci/run", "docker/base/apt-install", "docker/base/make-venv"),
         *("docker/bullseye/apt-install", "docker/device/base/unpack-packages", *_TEST_SCRIPTS),
+        "docker/device/base/trim-venv",
     ),
     (
         "hadolint",
@@ -42,6 +43,7 @@ _STAGE_TESTS = {
     "rknn": ("tests/stages/test_rknn.py",),
     "nvidia": ("tests/stages/test_onnx.py",),
     "movidius": ("tests/stages/test_movidius.py",),
+    environments.SERVING_TESTS: ("tests/serving",),
 }
 # Made in 'train' for the environments that cannot make an export themselves.
 _TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"

@@ -9,6 +9,9 @@ from pipeline.configuration import ROOT, EnvironmentFile, load_toml
 from pipeline.content import ContentCache, digest
 from pipeline.errors import InputError
 
+# Of the tests alone, never an image: what serves a detector, and clients.
+SERVING_TESTS = "tests/serving"
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -42,7 +45,7 @@ def devices(root: Path = ROOT) -> list[str]:
 
 def load(name: str, root: Path = ROOT) -> Environment:
     """The environment called ``name``; InputError if there is none."""
-    folder = root / "docker" / name
+    folder = root / name if name == SERVING_TESTS else root / "docker" / name
     if not (folder / "environment.toml").is_file():
         raise InputError(
             f"there is no environment '{name}'; docker/ has "

@@ -43,7 +43,9 @@ def folders(name: str = ALL) -> list[tuple[Path, str, Path | None]]:
     ]
     if found and name != ALL:
         return found
-    known = [*environments.names(), *environments.devices()] if name == ALL else [name]
+    known = [name]
+    if name == ALL:
+        known = [*environments.names(), *environments.devices(), environments.SERVING_TESTS]
     for environment in map(environments.load, known):
         file = environment.file
         of = environments.load(file.variant_of).folder if file.variant_of else None

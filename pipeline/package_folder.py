@@ -1,6 +1,6 @@
 """The folder that carries a detector to a device: programs, detector, papers, requirements.
 
-    run               starts the device's program; the entry of an image
+    run               starts one of the device's programs; the entry of an image
     install           makes the virtualenv on a board without Docker, from requirements.txt
     scripts/          the programs and what they import
     detector/         the artifact, MODEL_CARD.md, NOTICE.md, provenance.json
@@ -28,21 +28,44 @@ from pipeline.provenance import Provenance
 from pipeline.records import RECORD
 from pipeline.targets import Variant, every
 
-# What a device runs. The first is what `run` starts; the second is for verifying on the device.
-PROGRAMS = ("scripts/detect.py", "scripts/predict.py")
+# What `run` starts, with what each does; they take --artifact, --runtime and --device.
+COMMANDS = {
+    "detect": "find objects in photos",
+    "benchmark": "measure how fast the detector is here",
+    "serve": "answer over HTTP: photos, the Open Inference Protocol, a page for people",
+}
+# Besides these the image's health check, and what verifies on the device.
+PROGRAMS = tuple(f"scripts/{name}.py" for name in (*COMMANDS, "health", "predict"))
 
 _RUN = """\
 #!/bin/sh
-# Runs the detector of this folder; --help says how.
+# Runs the detector of this folder.
 set -eu
 here=${{0%/*}}
+usage="usage: $0 COMMAND [OPTION...]
+
+{usage}
+
+$0 COMMAND --help says more."
 python=$here/venv/bin/python
 [ -x "$python" ] || python=/opt/venv/bin/python # in an image
 if [ ! -x "$python" ]; then
   echo "error: there is no virtualenv yet; make it with $here/install" >&2
   exit 3
 fi
-exec "$python" "$here/{program}" --artifact="$here/detector" {options} "$@"
+command=${{1-}}
+case $command in
+  {commands})
+    shift
+    exec "$python" "$here/scripts/$command.py" --artifact="$here/detector" {options} "$@"
+    ;;
+  health) exec "$python" "$here/scripts/health.py" ;; # of a container, for its engine
+  -h | --help | help) echo "$usage" ;;
+  *)
+    echo "error: '$command' is no command; $usage" >&2
+    exit 2
+    ;;
+esac
 """
 
 _INSTALL = """\
@@ -83,7 +106,7 @@ def artifact_files(artifact: Path) -> list[Path]:
 
 
 def program_files(runtime: str, root: Path = ROOT) -> list[Path]:
-    """The programs and all of ours that they import; of the runtimes only the one needed."""
+    """The programs, all of ours that they import or show, and of the runtimes the one needed."""
     runtimes = root / "scripts" / "detection" / "runtimes"
     ours = runtimes / f"{runtime}.py"
     found = {
@@ -91,7 +114,8 @@ def program_files(runtime: str, root: Path = ROOT) -> list[Path]:
         for start in (*(root / program for program in PROGRAMS), ours)
         for path in modules.source_files(start, root / "scripts")
     }
-    return sorted(found - set(runtimes.glob("[a-z]*.py")) | {ours})
+    pages = {page for path in found for page in path.parent.glob("*.html")}
+    return sorted(found - set(runtimes.glob("[a-z]*.py")) | {ours} | pages)
 
 
 def run_script(facts: model_card.Facts) -> str:
@@ -99,7 +123,11 @@ def run_script(facts: model_card.Facts) -> str:
     device = facts.environment.file.device
     assert device is not None
     options = [f"--runtime={facts.runtime}", f"--device={device.name}"]
-    return _RUN.format(program=PROGRAMS[0], options=shlex.join(options))
+    return _RUN.format(
+        usage="\n".join(f"  {name:<11}{what}" for name, what in COMMANDS.items()),
+        commands=" | ".join(COMMANDS),
+        options=shlex.join(options),
+    )
 
 
 def install_script(environment: Environment) -> str:

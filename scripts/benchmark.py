@@ -3,8 +3,9 @@
     python scripts/benchmark.py --artifact artifacts/default/openvino-cpu/int8/convert \\
         --runtime openvino --data data/images --output round
 
-Writes round.json: milliseconds of the network alone, and end to end (decode the photo, resize,
-network, decode boxes, NMS), one figure for each time it was done; peak memory, size, processor.
+Shows milliseconds of the network alone, and end to end (decode the photo, resize, network, decode
+boxes, NMS). With --output it writes round.json: one figure for each time it was done; peak memory,
+size, processor.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import json
 import os
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
+
+import numpy as np
 
 from atomic import atomic_write
 from console import InputError, run, say
@@ -38,14 +42,16 @@ def main() -> None:
     parser.add_argument("--runtime", required=True, help=", ".join(runtimes.names()))
     parser.add_argument("--device", default="", help="what the runtime shall run on")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
-    parser.add_argument("--data", type=Path, required=True, help="dataset; photos of its test/")
+    photos_of = parser.add_mutually_exclusive_group(required=True)
+    photos_of.add_argument("--data", type=Path, help="dataset; photos of its test/ are taken")
+    photos_of.add_argument("--images", type=Path, help="folder with photos")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--output", type=Path, help="folder to write into")
     given = parser.parse_args()
     loaded = runtimes.load(given.runtime, given.artifact, given.device, given.threads)
     if not isinstance(loaded, RawHeads):
         raise InputError(f"{given.artifact}: only one-stage detectors are measured")
-    result = measure(loaded, given.data / "test", given.seconds)
+    result = measure(loaded, given.images or given.data / "test", given.seconds)
     result |= {
         "runtime": given.runtime,
         "device": given.device,
@@ -54,18 +60,29 @@ def main() -> None:
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         **machine(),
     }
-    given.output.mkdir(parents=True, exist_ok=True)
-    with atomic_write(given.output / "round.json") as path:
-        path.write_text(json.dumps(result) + "\n", "utf-8")
-    best = min(result["network_ms"])
-    say(f"network {best:.2f} ms at best, {len(result['network_ms'])} times")
+    if given.output:
+        given.output.mkdir(parents=True, exist_ok=True)
+        with atomic_write(given.output / "round.json") as path:
+            path.write_text(json.dumps(result) + "\n", "utf-8")
+    say(summary("network", result["network_ms"]))
+    say(summary("end to end", result["end_to_end_ms"]))
+    say(f"peak memory {result['peak_memory_mib']:.0f} MiB, {result['cpu'] or 'processor unknown'}")
 
 
-def measure(detector: RawHeads, test: Path, seconds: float) -> dict[str, Any]:
+def summary(what: str, taken: Sequence[float]) -> str:
+    """A line with the percentiles of milliseconds."""
+    middle, slow, slowest = np.percentile(taken, (50, 95, 99))
+    return (
+        f"{what + ':':<12}p50 {middle:.2f} ms, p95 {slow:.2f}, p99 {slowest:.2f}; "
+        f"{1000 / middle:.1f}/s; {len(taken)} times"
+    )
+
+
+def measure(detector: RawHeads, folder: Path, seconds: float) -> dict[str, Any]:
     """``network_ms`` and ``end_to_end_ms``, lists of milliseconds; InputError without photos."""
-    paths = [photo.path for photo in photos(test)][:_PHOTOS]
+    paths = [photo.path for photo in photos(folder)][:_PHOTOS]
     if not paths:
-        raise InputError(f"{test}: there is no photo here to measure with.")
+        raise InputError(f"{folder}: there is no photo here to measure with.")
     pictures = [network_input(load_photo(path), detector.detector.input) for path in paths]
     return {
         "network_ms": timed(lambda i: detector.network(pictures[i % len(pictures)]), seconds),

@@ -31,6 +31,7 @@ from dataset.image import PhotoError, load_photo, shown
 from detection import runtimes
 from detection.detections import Detections
 from detection.drawing import draw_boxes
+from detection.listing import listed
 
 
 def main() -> None:
@@ -152,14 +153,7 @@ def _entry(
         "file": shown(name),
         "width": photo.shape[1],
         "height": photo.shape[0],
-        "detections": [
-            {
-                "class": classes[index],
-                "score": round(float(score), 4),
-                "box": [round(float(side), 2) for side in box],
-            }
-            for box, index, score in zip(found.boxes, found.classes, found.scores)
-        ],
+        "detections": listed(found, classes),
     }
 
 

@@ -6,9 +6,10 @@ All sizes and boxes in this project refer to the upright photo.
 
 from __future__ import annotations
 
+import io
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,20 +106,38 @@ def load_photo(path: Path) -> np.ndarray:
     return np.array(open_upright(Path(path)))
 
 
+def decode_photo(content: bytes, formats: Sequence[str], max_pixels: int) -> np.ndarray:
+    """A photo that somebody sent, as `load_photo` gives one.
+
+    PhotoError also when it is in none of Pillow's ``formats`` or has more than ``max_pixels``.
+    """
+    with _opened(Path("photo"), io.BytesIO(content), formats, max_pixels) as image:
+        image.load()
+        return np.array(_rgb(ImageOps.exif_transpose(image)))
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Pillow's image, not yet decoded; everything that goes wrong in the block is a PhotoError."""
+def _opened(
+    path: Path,
+    content: Optional[io.BytesIO] = None,
+    formats: Optional[Sequence[str]] = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Iterator[Image.Image]:
+    """Pillow's image, not yet decoded; everything that goes wrong in the block is a PhotoError.
+
+    With ``content`` that is read, and ``path`` only names it.
+    """
     # Pillow's own limit is lower than what phones make; ours is checked below, before decoding.
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF and the like: the decoding tells
-            with Image.open(path, formats=_formats_for(path)) as image:
+            with Image.open(content or path, formats=formats or _formats_for(path)) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
+                if width * height > max_pixels:
                     raise PhotoError(
                         path,
-                        f"it claims {width}x{height} pixels, more than {MAX_PIXELS:,}",
+                        f"it claims {width}x{height} pixels, more than {max_pixels:,}",
                         "Make it smaller, or remove it if that size is not true",
                     )
                 yield image
@@ -131,9 +150,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             "Make it smaller, or remove it if that size is not true",
         ) from None
     except UnidentifiedImageError:
+        known = ", ".join(formats or ("JPEG", "PNG", "WebP", "HEIC", "BMP", "TIFF"))
         raise PhotoError(
             path,
-            "it is not a photo in a format that can be read (JPEG, PNG, WebP, HEIC, BMP, TIFF)",
+            f"it is not a photo in a format that can be read ({known})",
             "Export it as JPEG, or remove it",
         ) from None
     except FileNotFoundError:

@@ -79,3 +79,9 @@ def test_no_photo_is_the_users_mistake(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert (
         measured(monkeypatch, RawHeads(DETECTOR, network), tmp_path / "data", tmp_path / "o") == 2
     )
+
+
+def test_a_summary_has_the_percentiles() -> None:
+    line = benchmark.summary("network", [10.0] * 99 + [110.0])
+
+    assert line == "network:    p50 10.00 ms, p95 10.00, p99 11.00; 100.0/s; 100 times"

@@ -75,6 +75,11 @@ STAGES = {
             "size_bytes": 9, "cpu": "x", "mhz": None, "load": 0.5, "peak_memory_mib": 1.0,
         }))
     """,
+    "serve.py": """
+        print("serving", arguments["artifact"], arguments["runtime"], arguments["device"])
+    """,
+    "health.py": """
+    """,
     "verify.py": """
         found, expected = (
             Path(arguments[side], "predictions.json").read_text()
@@ -113,7 +118,7 @@ import json, os, sys, time
 from pathlib import Path
 import helper
 arguments = dict(word[2:].split("=", 1) for word in sys.argv[1:])
-output = Path(arguments["output"])
+output = Path(arguments.get("output", "."))
 """
 
 

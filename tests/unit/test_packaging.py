@@ -223,10 +223,39 @@ def test_run_without_a_virtualenv_names_what_makes_it(verified: Project) -> None
     assert pack(verified, "--format", "folder").returncode == 0
     folder = packed(verified)
 
-    done = subprocess.run([folder / "run"], capture_output=True, text=True, check=False)
+    done = start(folder, "detect")
 
     assert done.returncode == 3
     assert f"{folder}/install" in done.stderr
+
+
+def start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([folder / "run", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def runnable(verified: Project) -> Path:
+    """A packed folder whose virtualenv is this one."""
+    assert pack(verified, "--format", "folder").returncode == 0
+    python = packed(verified) / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    return packed(verified)
+
+
+def test_run_starts_the_program_that_is_named(runnable: Path) -> None:
+    assert start(runnable, "serve", "--port=1").stdout == f"serving {runnable}/detector box BOX 7\n"
+    assert start(runnable, "health").returncode == 0
+
+
+def test_run_says_what_there_is_to_run(runnable: Path) -> None:
+    asked, wrong, nothing = (start(runnable, *words) for words in (["--help"], ["find"], []))
+
+    assert asked.returncode == 0
+    for command in package_folder.COMMANDS:
+        assert f"  {command} " in asked.stdout
+    assert (wrong.returncode, nothing.returncode) == (2, 2)
+    assert "'find' is no command; usage:" in wrong.stderr
 
 
 def test_install_and_run_work_from_any_folder(verified: Project, tmp_path: Path) -> None:
@@ -255,7 +284,7 @@ def test_install_and_run_work_from_any_folder(verified: Project, tmp_path: Path)
     )
     assert installed.returncode == 0, installed.stderr
     ran = subprocess.run(
-        [moved / "run", f"--images={photos}", f"--output={output}"],
+        [moved / "run", "detect", f"--images={photos}", f"--output={output}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -313,10 +342,13 @@ def test_a_device_gets_what_its_programs_import_and_its_own_runtime(project: Pro
     files = package_folder.program_files("box", project.folder)
 
     assert [str(path.relative_to(project.folder)) for path in files] == [
+        "scripts/benchmark.py",
         "scripts/detect.py",
         "scripts/detection/runtimes/box.py",
+        "scripts/health.py",
         "scripts/helper.py",
         "scripts/predict.py",
+        "scripts/serve.py",
     ]
 
 

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.modules import source_files
+from pipeline.package_folder import PROGRAMS as PACKED
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SHARED = sorted([*SCRIPTS.glob("detection/**/*.py"), *SCRIPTS.glob("dataset/**/*.py")])
+PROGRAMS = [SCRIPTS / Path(program).name for program in PACKED]
+ON_DEVICES = [*SHARED, *PROGRAMS, *sorted(SCRIPTS.glob("serving/**/*.py"))]
 OWN = {"detection", "dataset", "console", "atomic"}
 ALLOWED = {"numpy", "PIL", "lxml"}
 # A runtime is the one place that knows its vendor's library, and HEIC needs a decoder.
@@ -28,7 +33,7 @@ EXCEPTIONS = {
 }
 
 
-@pytest.mark.parametrize("path", SHARED, ids=lambda path: str(path.relative_to(SCRIPTS)))
+@pytest.mark.parametrize("path", ON_DEVICES, ids=lambda path: str(path.relative_to(SCRIPTS)))
 def test_it_parses_on_python_3_9(path: Path) -> None:
     ast.parse(path.read_bytes(), feature_version=(3, 9))
 
@@ -46,3 +51,10 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module.partition(".")[0]
+
+
+def test_only_serving_takes_what_serving_needs() -> None:
+    """Starting a web server's packages would cost the other programs a third of a second."""
+    modules = source_files(SCRIPTS / "detect.py", SCRIPTS)
+
+    assert not [path for path in modules if path.is_relative_to(SCRIPTS / "serving")]
