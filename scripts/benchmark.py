@@ -28,6 +28,7 @@ from dataset.image import load_photo
 from detection import runtimes
 from detection.preprocess import network_input
 from detection.runtimes import RawHeads
+from stopping import end_on_sigterm
 
 _WARM_UP = 5  # the first calls allocate, choose kernels and fill caches
 _PHOTOS = 8
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement")
     parser.add_argument("--output", type=Path, help="folder to write into")
     given = parser.parse_args()
+    end_on_sigterm()
     loaded = runtimes.load(given.runtime, given.artifact, given.device, given.threads)
     if not isinstance(loaded, RawHeads):
         raise InputError(f"{given.artifact}: only one-stage detectors are measured")

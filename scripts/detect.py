@@ -1,4 +1,4 @@
-"""Detect objects in photos with an exported or converted detector.
+"""Detect objects in photos or videos with an exported or converted detector.
 
     python scripts/detect.py --export artifacts/default/export --images my_photos/ \\
         --output artifacts/default/detect
@@ -6,6 +6,12 @@
 --images is a photo, a folder (with its subfolders) or a pattern such as 'photos/*/front_*.jpg'.
 Writes detections.json, with boxes in pixels of the original upright photo, and the photos with
 boxes drawn on them below annotated/. A photo that cannot be read is reported and left out.
+
+--video is a video file, a camera such as /dev/video0, or an address such as rtsp://camera/stream.
+Writes a JSON line for every frame to detections.jsonl in --output, or to stdout without it, and
+shows frames/s. Of what is live, frames that come while the detector is busy are dropped.
+
+Ctrl-C and SIGTERM end it after the photo or frame in hand; what was found until then is kept.
 """
 
 from __future__ import annotations
@@ -15,8 +21,6 @@ import functools
 import glob
 import json
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -32,6 +36,9 @@ from detection import runtimes
 from detection.detections import Detections
 from detection.drawing import draw_boxes
 from detection.listing import listed
+from stopping import Stop, end_on_sigterm
+from video import source
+from video.watch import watch
 
 
 def main() -> None:
@@ -46,20 +53,24 @@ def main() -> None:
     )
     parser.add_argument("--runtime", default="tensorflow", help=", ".join(runtimes.names()))
     parser.add_argument("--device", default="", help="what the runtime shall run on")
-    parser.add_argument("--images", required=True, help="photo, folder or pattern")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--images", help="photo, folder or pattern")
+    given.add_argument("--video", help="video file, camera or address of a stream")
+    parser.add_argument("--size", default="", help="of a camera's picture, as in 1280x720")
+    parser.add_argument("--output", type=Path, help="folder to write into")
     parser.add_argument("--score-threshold", type=float, default=0.5, help="default: %(default)s")
     arguments = parser.parse_args()
-    # Process 1 of a container gets no SIGTERM that it has not asked for.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    if not 0 <= arguments.score_threshold <= 1:
+    end_on_sigterm()
+    threshold = arguments.score_threshold
+    if not 0 <= threshold <= 1:
         raise InputError("--score-threshold must be from 0 to 1")
-    detect(
-        functools.partial(runtimes.load, arguments.runtime, arguments.export, arguments.device),
-        arguments.images,
-        arguments.output,
-        arguments.score_threshold,
-    )
+    load = functools.partial(runtimes.load, arguments.runtime, arguments.export, arguments.device)
+    if arguments.video:
+        watch(load, source.find(arguments.video, arguments.size), arguments.output, threshold)
+        return
+    if not arguments.output:
+        raise InputError("--images takes --output, a folder for pictures and detections.json")
+    detect(load, arguments.images, arguments.output, threshold)
 
 
 def detect(load: Callable[[], Any], images: str, output: Path, score_threshold: float) -> None:
@@ -67,7 +78,8 @@ def detect(load: Callable[[], Any], images: str, output: Path, score_threshold: 
 
     ``load`` gives the detector; it is called when it is clear that there are photos.
 
-    InputError when there are no photos, StageError when none of them can be read.
+    InputError when there are no photos, StageError when none of them can be read. Told to stop, it
+    writes what it has and ends the program.
     """
     root, names = find_photos(images)
     # Pictures that an earlier run drew, where the output lies among the photos.
@@ -80,11 +92,14 @@ def detect(load: Callable[[], Any], images: str, output: Path, score_threshold: 
     pictures = picture_names(names)
     output.mkdir(parents=True, exist_ok=True)
     photos, objects, broken = 0, 0, 0
-    with atomic_write(output / "detections.json") as path, path.open("w", encoding="utf-8") as file:
+    whole = atomic_write(output / "detections.json")
+    with Stop() as stop, whole as path, path.open("w", encoding="utf-8") as file:
         head = {"detector": runtime.detector.name, "score_threshold": score_threshold}
         # One photo a line, written as it is found: a hundred thousand photos need no memory.
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "images": [')
         for name in progress(names, len(names), "detect"):
+            if stop:
+                break
             try:
                 photo = load_photo(root / name)
             except PhotoError as error:
@@ -97,10 +112,12 @@ def detect(load: Callable[[], Any], images: str, output: Path, score_threshold: 
             _draw(output / "annotated" / pictures[name], photo, found, classes)
             photos, objects = photos + 1, objects + len(found)
         file.write("\n]}\n")
-        if not photos:
+        if not photos and not stop:
             raise StageError(f"none of the {len(names)} photos in {images} could be read")
     told = f", left out: {broken}" if broken else ""
+    told += f", stopped before the other {len(names) - photos - broken}" if stop else ""
     say(f"{objects} objects in {photos} photos{told}: {output / 'detections.json'}")
+    stop.leave()
 
 
 def find_photos(images: str) -> tuple[Path, list[str]]:

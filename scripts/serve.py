@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ import numpy as np
 from console import InputError, run, say
 from detection import runtimes
 from serving import PORT
+from stopping import end_on_sigterm
 
 _DEFAULT_HOST = "127.0.0.1"
 
@@ -57,8 +56,7 @@ def main() -> None:
         "--max-pixels", type=float, default=50, help="millions in a photo (default: %(default)s)"
     )
     given = parser.parse_args()
-    # Process 1 of a container gets no SIGTERM that it has not asked for.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_on_sigterm()
     if not 0 <= given.score_threshold <= 1:
         raise InputError("--score-threshold must be from 0 to 1")
     if not 0 <= given.port < 65536:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 import detect
 from console import run
+from detection.detections import Detections
 
 BOX = (10.0, 5.0, 30.0, 40.0)
 
@@ -172,3 +174,43 @@ def test_a_name_that_is_not_utf8(tmp_path: Path, monkeypatch) -> None:
     write_photo(tmp_path / "in" / os.fsdecode(b"caf\xe9.jpg"))
     assert call(monkeypatch, tmp_path / "in", tmp_path / "out") == 0
     assert files(tmp_path / "out") == ["caf\\udce9.jpg"]
+
+
+def test_told_to_stop_it_keeps_what_it_has(tmp_path: Path, monkeypatch) -> None:
+    for number in range(5):
+        write_photo(tmp_path / f"in/{number}.jpg")
+    seen: list[int] = []
+
+    def answer(photo: np.ndarray) -> Detections:
+        seen.append(1)
+        if len(seen) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return detections(("nut", 0.9, BOX))
+
+    monkeypatch.setattr(detect.runtimes, "load", lambda *_: FakeRuntime(answer))
+
+    assert call(monkeypatch, tmp_path / "in", tmp_path / "out") == 143
+    assert files(tmp_path / "out") == drawn(tmp_path / "out") == ["0.jpg", "1.jpg"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_told_twice_it_ends_at_once_and_leaves_nothing_half(tmp_path: Path, monkeypatch) -> None:
+    write_photo(tmp_path / "a.jpg")
+
+    def answer(photo: np.ndarray) -> Detections:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(detect.runtimes, "load", lambda *_: FakeRuntime(answer))
+
+    assert call(monkeypatch, tmp_path / "a.jpg", tmp_path / "out") == 130
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_photos_without_a_folder_to_write_to_are_refused(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["detect.py", "--export=x", f"--images={tmp_path}"])
+
+    with pytest.raises(SystemExit) as ended:
+        run(detect.main)
+    assert ended.value.code == 2

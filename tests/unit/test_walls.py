@@ -15,7 +15,12 @@ from pipeline.package_folder import PROGRAMS as PACKED
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SHARED = sorted([*SCRIPTS.glob("detection/**/*.py"), *SCRIPTS.glob("dataset/**/*.py")])
 PROGRAMS = [SCRIPTS / Path(program).name for program in PACKED]
-ON_DEVICES = [*SHARED, *PROGRAMS, *sorted(SCRIPTS.glob("serving/**/*.py"))]
+ON_DEVICES = [
+    *SHARED,
+    *PROGRAMS,
+    *sorted(SCRIPTS.glob("serving/**/*.py")),
+    *sorted(SCRIPTS.glob("video/**/*.py")),
+]
 OWN = {"detection", "dataset", "console", "atomic"}
 ALLOWED = {"numpy", "PIL", "lxml"}
 # A runtime is the one place that knows its vendor's library, and HEIC needs a decoder.
