@@ -57,6 +57,7 @@ command=${{1-}}
 case $command in
   {commands})
     shift
+    [ "$command" != serve ] || set -- {name} "$@"
     exec "$python" "$here/scripts/$command.py" --artifact="$here/detector" {options} "$@"
     ;;
   health) exec "$python" "$here/scripts/health.py" ;; # of a container, for its engine
@@ -119,7 +120,7 @@ def program_files(runtime: str, root: Path = ROOT) -> list[Path]:
 
 
 def run_script(facts: model_card.Facts) -> str:
-    """The folder's ``run``."""
+    """The folder's ``run``; the service names its model after the experiment."""
     device = facts.environment.file.device
     assert device is not None
     options = [f"--runtime={facts.runtime}", f"--device={device.name}"]
@@ -127,6 +128,7 @@ def run_script(facts: model_card.Facts) -> str:
         usage="\n".join(f"  {name:<11}{what}" for name, what in COMMANDS.items()),
         commands=" | ".join(COMMANDS),
         options=shlex.join(options),
+        name=shlex.quote(f"--model={facts.origin.experiment}"),
     )
 
 

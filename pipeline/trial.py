@@ -52,6 +52,7 @@ def serve(
             argv=(
                 *("python", "scripts/serve.py", f"--artifact={artifact}"),
                 *(f"--runtime={target.runtime}", f"--device={target.device}"),
+                f"--model={experiment.name}",
                 *(f"--host={address}", f"--port={port}", *further),
             ),
             root=ROOT,

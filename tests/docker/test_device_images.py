@@ -6,8 +6,10 @@ They carry the detector of the experiment `default`, verified before (`./inv tra
 
 from __future__ import annotations
 
+import http.client
 import json
 import platform
+import socket
 import subprocess
 import time
 import uuid
@@ -112,7 +114,10 @@ def test_it_draws_boxes_and_is_as_small_as_promised(packed: Package, found: Path
     assert packed.size < LIMITS_MB[packed.target] * 1e6
     skip_unless_native(packed)
     done = run(
-        [*on_device(packed, f"--volume={found}:/found"), "--images=/data/test", "--output=/found"]
+        [
+            *on_device(packed, f"--volume={found}:/found"),
+            *("detect", "--images=/data/test", "--output=/found"),
+        ]
     )
 
     assert done.returncode == 0, done.stderr
@@ -126,6 +131,7 @@ def test_it_is_nobody_and_says_what_it_is(packed: Package) -> None:
     about = json.loads(inspected.stdout)[0]
 
     assert about["Config"]["User"] == "65532:65532"
+    assert about["Config"]["Healthcheck"]["Test"] == ["CMD", "/opt/drydock/run", "health"]
     assert packed.labels.items() <= about["Config"]["Labels"].items()
     machine = {"openvino-cpu": "amd64", "arm64": "arm64"}
     assert about["Architecture"] == machine[packed.target]
@@ -184,7 +190,7 @@ def test_sigterm_ends_it_within_a_second(packed: Package, found: Path, many_phot
     skip_unless_native(packed)
     name = f"drydock-test-{uuid.uuid4().hex}"
     volumes = (f"--volume={found}:/found", f"--volume={many_photos}:/many:ro", f"--name={name}")
-    command = [*on_device(packed, *volumes), "--images=/many", "--output=/found"]
+    command = [*on_device(packed, *volumes), "detect", "--images=/many", "--output=/found"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         wait_for_a_picture(found / "annotated")
         began = time.monotonic()
@@ -194,6 +200,8 @@ def test_sigterm_ends_it_within_a_second(packed: Package, found: Path, many_phot
     assert code == 143
     assert time.monotonic() - began < 1.5  # one of it for the engine's own work
     assert not list(found.glob(".*"))
+    looked_at = json.loads((found / "detections.json").read_text())["images"]
+    assert 0 < len(looked_at) < 3000
 
 
 @pytest.fixture
@@ -223,3 +231,115 @@ def test_the_archive_loads_and_is_the_same_image(tmp_path: Path, packed: Package
     assert msgspec.json.decode(
         (Path(packed.folder).with_suffix(".json")).read_bytes(), type=Package
     )
+
+
+@pytest.fixture
+def served(packed: Package) -> Iterator[tuple[str, int]]:
+    """A container that serves on loopback: its name and port."""
+    skip_unless_native(packed)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    name = f"drydock-test-{uuid.uuid4().hex}"
+    # The host's network, because not every engine has a bridge to publish a port on.
+    started = run(
+        [
+            *("docker", "run", "--detach", "--read-only", "--network=host", f"--name={name}"),
+            *("--cap-drop=ALL", "--security-opt=no-new-privileges", packed.image),
+            *("serve", "--host=127.0.0.1", f"--port={port}"),
+        ]
+    )
+    assert started.returncode == 0, started.stderr
+    try:
+        yield name, port
+    finally:
+        run(["docker", "rm", "--force", name])
+
+
+def ask(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """The answer, or 0 where nobody listens yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except ConnectionRefusedError:
+        return 0, b""
+    finally:
+        connection.close()
+
+
+def wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while ask(port, "GET", "/v2/health/ready")[0] != 200:
+        assert time.monotonic() < deadline, "it is never ready"
+        time.sleep(0.05)
+
+
+def test_it_serves_what_was_verified_and_says_how_it_is(
+    packed: Package, served: tuple[str, int]
+) -> None:
+    name, port = served
+    wait_until_ready(port)
+    verified = predictions(
+        open_experiment("default", {}).output(f"{packed.target}/{packed.precision}/predict")
+    )
+
+    for photo in verified:
+        content = (DATA / "test" / str(photo["file"])).read_bytes()
+        status, answer = ask(port, "POST", "/detect?score_threshold=0.3", content)
+        assert status == 200
+        scores = [one["score"] for one in json.loads(answer)["detections"]]
+        expected = [score for score in photo["scores"] if score >= 0.3]  # type: ignore[attr-defined]
+        assert scores == pytest.approx(expected, abs=1e-4)
+    # By the experiment's name, for clients of the protocol.
+    assert ask(port, "GET", "/v2/models/default/ready")[0] == 200
+    assert run(["docker", "exec", name, "/opt/drydock/run", "health"]).returncode == 0
+    # Nothing of where it was packed or runs is told to who sends rubbish.
+    status, answer = ask(port, "POST", "/detect", b"rubbish")
+    assert status == 400 and b"/" not in answer
+
+    began = time.monotonic()
+    run(["docker", "kill", "--signal=TERM", name])
+    ended = run(["docker", "wait", name])
+    assert ended.stdout.strip() == "0"
+    assert time.monotonic() - began < 1.5  # some of it for the engine's own work
+
+
+def test_a_video_gives_a_line_for_each_frame(packed: Package, found: Path) -> None:
+    skip_unless_native(packed)
+    volume = f"--volume={found}:/found"
+    made = run([*on_device(packed, volume, "--entrypoint=python"), "-c", FILM])
+    assert made.returncode == 0, made.stderr
+
+    done = run([*on_device(packed), "detect", "--video=/found/film.mp4"])
+    assert done.returncode == 2  # it was not mounted
+    done = run([*on_device(packed, volume), "detect", "--video=/found/film.mp4"])
+
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(5))
+    assert all(line["detections"] for line in lines)
+    assert "in 5 frames" in done.stderr
+
+
+# Five times the first test photo.
+FILM = """
+import av
+from pathlib import Path
+from PIL import Image
+photo = Image.open(sorted(Path("/data/test").glob("*.jpg"))[0]).convert("RGB").resize((640, 480))
+with av.open("/found/film.mp4", "w") as film:
+    stream = film.add_stream("libx264", rate=5)
+    stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+    for _ in range(5):
+        film.mux(stream.encode(av.VideoFrame.from_image(photo)))
+    film.mux(stream.encode())
+"""
+
+
+def test_it_measures_itself(packed: Package) -> None:
+    skip_unless_native(packed)
+    done = run([*on_device(packed), "benchmark", "--images=/data/test", "--seconds=0.3"])
+
+    assert done.returncode == 0, done.stderr
+    assert "network:    p50 " in done.stdout and "end to end: p50 " in done.stdout

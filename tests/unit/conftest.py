@@ -76,7 +76,7 @@ STAGES = {
         }))
     """,
     "serve.py": """
-        print("serving", arguments["artifact"], arguments["runtime"], arguments["device"])
+        print("serving", *(arguments[name] for name in ("model", "artifact", "runtime", "device")))
     """,
     "health.py": """
     """,

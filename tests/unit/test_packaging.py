@@ -244,7 +244,10 @@ def runnable(verified: Project) -> Path:
 
 
 def test_run_starts_the_program_that_is_named(runnable: Path) -> None:
-    assert start(runnable, "serve", "--port=1").stdout == f"serving {runnable}/detector box BOX 7\n"
+    assert (
+        start(runnable, "serve", "--port=1").stdout
+        == f"serving default {runnable}/detector box BOX 7\n"
+    )
     assert start(runnable, "health").returncode == 0
 
 

@@ -51,7 +51,7 @@ def test_it_is_converted_first_and_then_served_with_the_devices_packages(
     assert done.returncode == 0, done.stderr
     folder = project.artifact("default", "box", "int8", "convert")
     assert (folder / "detector.json").exists()
-    assert f"serving {folder} box BOX" in done.stdout
+    assert f"serving default {folder} box BOX" in done.stdout
 
 
 def test_a_target_without_packages_for_its_device_says_so(project: Project) -> None:
