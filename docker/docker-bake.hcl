@@ -15,7 +15,13 @@ variable "TAG" { default = "dev" }
 group "default" { targets = ["train", "openvino", "litert", "nvidia", "movidius", "rknn", "render"] }
 group "gpu" { targets = ["train-cuda"] }
 group "devices" {
-  targets = ["device-openvino-cpu", "device-nvidia", "device-arm64", "device-rockchip"]
+  targets = [
+    "device-openvino-cpu",
+    "device-openvino-gpu",
+    "device-nvidia",
+    "device-arm64",
+    "device-rockchip",
+  ]
 }
 
 target "_common" {
@@ -149,10 +155,26 @@ target "device-openvino-cpu" {
   tags      = ["drydock/device/openvino-cpu:${TAG}"]
 }
 
+target "device-openvino-gpu" {
+  inherits  = ["_common"]
+  context   = "docker/device/openvino-gpu"
+  contexts = {
+    base    = "target:device-base-amd64"
+    builder = "target:builder"
+    tools   = "docker/device/base"
+  }
+  platforms = ["linux/amd64"]
+  tags      = ["drydock/device/openvino-gpu:${TAG}"]
+}
+
 target "device-nvidia" {
   inherits  = ["_common"]
   context   = "docker/device/nvidia"
-  contexts  = { base = "target:device-base-amd64", builder = "target:builder" }
+  contexts = {
+    base    = "target:device-base-amd64"
+    builder = "target:builder"
+    tools   = "docker/device/base"
+  }
   platforms = ["linux/amd64"]
   tags      = ["drydock/device/nvidia:${TAG}"]
 }

@@ -17,7 +17,8 @@ BASE = Path("docker", "base", "Dockerfile")
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)", re.MULTILINE | re.IGNORECASE)
 # Where else an instruction names an image: COPY --from=, RUN --mount=type=bind,from=
 _ALSO_FROM = re.compile(r"^(?:COPY|ADD|RUN)\b.*?(?:--|,)from=([^\s,]+)", re.MULTILINE)
-_NAMED = ("scratch", "base", "builder", "runtime")  # put in by who builds, or nothing at all
+# Put in by who builds, or nothing at all.
+_NAMED = ("scratch", "base", "builder", "runtime", "tools")
 # Digests that look like pins and are none, by how they begin: published by mistake, or of a single
 # platform where others would fetch nothing.
 _TRAPS = {
