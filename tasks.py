@@ -14,6 +14,7 @@ from invoke import Collection, task
 from pipeline import (
     benchmarking,
     checks,
+    devices,
     doctor,
     image_list,
     locks,
@@ -129,6 +130,7 @@ def train(  # noqa: PLR0917
         return
     forced = load_stages() if force else ()
     outcome = bring_up_to_date(experiment, ["evaluate"], runner, gpu=gpu, force=forced)
+    devices.refresh(experiment)
     report.results(experiment, outcome)
 
 
@@ -175,6 +177,7 @@ def convert(  # noqa: PLR0917
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), names(precision))
     shipping.for_each(experiment, variants, attrgetter("artifact"), runner, force=force, jobs=jobs)
+    devices.refresh(experiment)
     for variant in variants:
         print(f"{variant.name + ':':<21}{shown(experiment.output(variant.artifact))}")
 
@@ -195,7 +198,10 @@ def verify(  # noqa: PLR0917
     variants = shipping.chosen(experiment, names(target), names(precision))
     if accept_loss:
         experiment = shipping.accepting(experiment, variants, accept_loss)
-    shipping.for_each(experiment, variants, attrgetter("verify"), runner, force=force, jobs=jobs)
+    with devices.shown_at_the_end(experiment):
+        shipping.for_each(
+            experiment, variants, attrgetter("verify"), runner, force=force, jobs=jobs
+        )
 
 
 @command
@@ -235,7 +241,9 @@ def ship(_, name="default", target=None, runner="auto", format="image"):
     measure = functools.partial(
         benchmarking.benchmark, experiment, runner=runner, rounds=3, seconds=3.0, threads=0
     )
-    report.packages(*shipping.ship(experiment, variants, runner, format, measure))
+    with devices.shown_at_the_end(experiment):
+        outcome = shipping.ship(experiment, variants, runner, format, measure)
+    report.packages(*outcome)
 
 
 @command
@@ -264,9 +272,16 @@ def benchmark(  # noqa: PLR0917
     """Measure converted detectors on this host, interleaved with the trained one."""
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), names(precision))
-    benchmarking.benchmark(
-        experiment, variants, runner, rounds=rounds, seconds=seconds, threads=threads
-    )
+    with devices.shown_at_the_end(experiment):
+        benchmarking.benchmark(
+            experiment, variants, runner, rounds=rounds, seconds=seconds, threads=threads
+        )
+
+
+@command
+def list_devices(_, name="default", json=False):
+    """Show what came of each device: accuracy, verified or not, latency, where it was measured."""
+    devices.show(open_experiment(name, {}), json)
 
 
 @command
@@ -422,4 +437,5 @@ namespace = Collection(
     _images,
 )
 namespace.add_task(examine, "doctor")
+namespace.add_task(list_devices, "devices")
 namespace.add_task(list_materials, "sbom")

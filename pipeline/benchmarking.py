@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import shipping
+from pipeline import measurements, records, shipping
 from pipeline.configuration import ROOT
 from pipeline.errors import StageFailed
 from pipeline.execute import content_cache
@@ -21,11 +21,11 @@ from pipeline.execution import Execution
 from pipeline.experiment import Experiment
 from pipeline.placement import place
 from pipeline.runners import Runner, choose
-from pipeline.screen import megabytes, say, table
+from pipeline.screen import say, table
 from pipeline.targets import Variant, reference
 
 Round = dict[str, Any]
-KINDS = ("network_ms", "end_to_end_ms")
+KINDS = ("network_ms", "network_cpu_ms", "end_to_end_ms")
 
 
 def benchmark(
@@ -43,6 +43,7 @@ def benchmark(
     """
     shipping.for_each(experiment, variants, lambda variant: variant.artifact, runner)
     chosen, _ = choose(runner)
+    cache = content_cache()
     scratch = experiment.folder / ".benchmark"
     shutil.rmtree(scratch, ignore_errors=True)
     taking_part = [reference(), *variants]
@@ -60,8 +61,14 @@ def benchmark(
         results = []
         for variant in taking_part:
             others = None if variant.name == reference().name else references
-            result = summary(variant, measured[variant.name], others)
-            _write(experiment.output(f"{variant.name}/benchmark"), result)
+            record = records.read(experiment.output(variant.artifact))
+            assert record is not None  # it was brought up to date above
+            result = {
+                "subject": measurements.subject(variant, record.outputs, cache),
+                **summary(variant, measured[variant.name], others),
+            }
+            folder = measurements.folder(experiment, variant)
+            measurements.write(folder, measurements.HERE, result)
             results.append(result)
     show(results)
 
@@ -92,7 +99,7 @@ def summary(variant: Variant, rounds: Sequence[Round], references: Sequence[Roun
         "stand_in": variant.target.stand_in,
         **{
             key: rounds[-1][key]
-            for key in ("runtime", "device", "threads", "size_bytes", "cpu", "mhz")
+            for key in ("runtime", "device", "threads", "warm_up", "size_bytes", "cpu", "mhz")
         },
         "rounds": len(rounds),
         "load": [one["load"] for one in rounds],
@@ -106,30 +113,50 @@ def summary(variant: Variant, rounds: Sequence[Round], references: Sequence[Roun
                 [statistics.median(one[kind]) for one in side] for side in (rounds, references)
             )
             result[kind]["ratio"] = round(ratio(medians, around), 4)
+    result["besides_ms"] = percentiles(
+        [
+            round(whole - network, 4)
+            for one in rounds
+            for network, whole in zip(one["network_ms"], one["end_to_end_ms"], strict=True)
+        ]
+    )
     taken = statistics.mean(time for one in rounds for time in one["end_to_end_ms"])
     result["photos_per_second"] = round(1000 / taken, 2)
     return result
 
 
 def show(results: Sequence[Round]) -> None:
-    """The table at the end: milliseconds, and ratios to TensorFlow. A stand-in is called one."""
+    """What the table of devices leaves out, and the conditions that it was measured under."""
     table(
-        ("target", "size", "network ms", "p95", "end to end", "ratio", "memory", "measured on"),
+        (
+            *("target", "network ms", "p95", "p99", "end to end", "p95", "p99"),
+            *("besides", "photos/s", "CPU ms", "CPU ratio", "memory"),
+        ),
         [
             (
                 result["target"],
-                megabytes(result["size_bytes"]),
-                f"{result['network_ms']['p50']:.1f}",
-                f"{result['network_ms']['p95']:.1f}",
-                f"{result['end_to_end_ms']['p50']:.1f}",
-                f"{result['network_ms'].get('ratio', 1.0):.2f}",
+                *(f"{result['network_ms'][share]:.1f}" for share in ("p50", "p95", "p99")),
+                *(f"{result['end_to_end_ms'][share]:.1f}" for share in ("p50", "p95", "p99")),
+                f"{result['besides_ms']['p50']:.1f}",
+                f"{result['photos_per_second']:.1f}",
+                f"{result['network_cpu_ms']['p50']:.1f}",
+                f"{result['network_cpu_ms'].get('ratio', 1.0):.2f}",
                 f"{result['peak_memory_mib']:.0f} MiB",
-                f"stand-in: {result['stand_in']}" if result["stand_in"] else "this host",
             )
             for result in results
         ],
     )
-    say("p50 of the network alone and end to end; ratio: the network's time to TensorFlow's")
+    say(
+        "network: alone; end to end: decode the photo, resize, network, decode boxes, NMS; "
+        "besides: what that adds; CPU: processor time of the network, of all its threads"
+    )
+    first = results[0]
+    clock = f", {first['mhz']} MHz" if first["mhz"] else ""
+    loads = sorted(load for result in results for load in result["load"])
+    say(
+        f"{first['cpu']}{clock}, {first['threads']} threads, load {loads[0]:.1f} to "
+        f"{loads[-1]:.1f}, {first['rounds']} rounds, each after {first['warm_up']} calls to warm up"
+    )
 
 
 def _run(
@@ -170,10 +197,3 @@ def _run(
         raise StageFailed(f"measuring {variant.name} failed:\n{told}")
     found: Round = json.loads((folder / "round.json").read_bytes())
     return found
-
-
-def _write(folder: Path, result: Round) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / ".benchmark.json.partial"
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(folder / "benchmark.json")

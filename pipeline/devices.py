@@ -1,0 +1,260 @@
+"""The one table of an experiment: what came of each target and precision, and how fast it is.
+
+Nothing is kept for it: it is made from the records, and a figure that belongs to something that has
+changed since is left out. ``artifacts/<name>/devices.json`` is the same for programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import measurements
+from pipeline.errors import DrydockError
+from pipeline.execute import content_cache, survey
+from pipeline.experiment import Experiment
+from pipeline.plan import Step
+from pipeline.screen import megabytes, say, shown, table
+from pipeline.targets import Variant, every, reference, refusal
+
+FORMAT = 1
+REFERENCE, VERIFIED, ACCEPTED = "reference", "verified", "loss accepted"
+FAILED, STALE, UNVERIFIED = "failed", "stale", "not verified"
+UNCONVERTED, IMPOSSIBLE = "not converted", "not possible"
+
+_SHOWN_ANYWAY = (REFERENCE, VERIFIED, ACCEPTED, FAILED, STALE, UNVERIFIED)
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A target in one precision. Figures are None where there are none that hold today."""
+
+    target: str
+    precision: str
+    state: str
+    why: str = ""  # of a state that is no success
+    size_bytes: int | None = None  # of the network
+    mAP: float | None = None
+    difference: float | None = None  # of mAP to the reference's
+    tolerance: float | None = None
+    min_iou: float | None = None
+    max_score_difference: float | None = None
+    caution: str = ""
+    accepted: str = ""  # the reason for accepting a loss
+    checked_on: str = ""  # what ran in the device's place, where it was not the device
+    attempts: list[dict[str, Any]] = []  # at quantizing
+    measured: list[dict[str, Any]] = []  # benchmarks, the first that of this host
+
+    @property
+    def name(self) -> str:
+        """The variant's."""
+        return f"{self.target}/{self.precision}"
+
+
+def rows(experiment: Experiment) -> list[Row]:
+    """All targets in all precisions, the reference first."""
+    variants = [reference(), *every()]
+    wanted = ["evaluate", reference().predict, *(variant.verify for variant in variants[1:])]
+    steps = {step.stage.name: step for step in survey(experiment, wanted)}
+    cache = content_cache()
+    made = []
+    for variant in variants:
+        measured = measurements.current(experiment, variant, steps[variant.artifact], cache)
+        made.append(row(variant, steps, experiment.kind, measured))
+    cache.save()
+    return made
+
+
+def row(
+    variant: Variant, steps: Mapping[str, Step], kind: str, measured: list[dict[str, Any]]
+) -> Row:
+    """What is known today of ``variant`` in an experiment whose stages stand like ``steps``."""
+    artifact = steps[variant.artifact]
+    if variant.name == reference().name:
+        return _reference(steps, measured)
+    state, why, judged = _verdict(variant, steps, kind)
+    if state in (UNCONVERTED, IMPOSSIBLE):
+        return _plain(variant, state, why)
+    stand_in = variant.target.stand_in
+    return Row(
+        target=variant.target.name,
+        precision=variant.precision,
+        state=state,
+        why=why,
+        size_bytes=None if artifact.reasons else network_size(artifact.output),
+        mAP=judged.get("mAP"),
+        difference=judged.get("difference"),
+        tolerance=variant.target.tolerance[variant.precision],
+        min_iou=judged.get("min_iou"),
+        max_score_difference=judged.get("max_score_difference"),
+        caution=judged.get("caution") or "",
+        accepted=judged.get("accepted") or "",
+        checked_on=stand_in if judged else "",
+        attempts=[] if artifact.reasons else _attempts(artifact.output),
+        measured=measured,
+    )
+
+
+def _plain(variant: Variant, state: str, why: str = "") -> Row:
+    return Row(target=variant.target.name, precision=variant.precision, state=state, why=why)
+
+
+def _reference(steps: Mapping[str, Step], measured: list[dict[str, Any]]) -> Row:
+    variant, export, evaluate = reference(), steps["export"], steps["evaluate"]
+    if export.reasons:
+        return _plain(variant, STALE if export.record else UNCONVERTED, export.reasons[0])
+    metrics = {} if evaluate.reasons else _read(evaluate.output / "metrics.json")
+    return Row(
+        target=variant.target.name,
+        precision=variant.precision,
+        state=REFERENCE,
+        size_bytes=network_size(export.output),
+        mAP=metrics.get("mAP"),
+        caution=metrics.get("caution") or "",
+        measured=measured,
+    )
+
+
+def _verdict(
+    variant: Variant, steps: Mapping[str, Step], kind: str
+) -> tuple[str, str, dict[str, Any]]:
+    """State, reason, and the verify.json that the state rests on."""
+    artifact, verify = steps[variant.artifact], steps[variant.verify]
+    if why := refusal(variant.target, kind):
+        return IMPOSSIBLE, why, {}
+    if artifact.reasons:
+        stale: tuple[str, str, dict[str, Any]] = (
+            STALE,
+            f"{variant.artifact}: {artifact.reasons[0]}",
+            {},
+        )
+        return stale if artifact.record else (UNCONVERTED, "", {})
+    if not verify.reasons:
+        judged = _read(verify.output / "verify.json")
+        return ACCEPTED if judged.get("accepted") else VERIFIED, "", judged
+    failed = verify.output.with_name(f"{verify.output.name}.failed") / "verify.json"
+    if _newer(failed, artifact.output / "detector.json"):
+        judged = _read(failed)
+        return FAILED, "; ".join(judged.get("problems", ())) or "see its log", judged
+    if verify.record is None:
+        return UNVERIFIED, "", {}
+    chain = (reference().predict, variant.predict, variant.verify)
+    cause = next(step for name in chain if (step := steps[name]).reasons)
+    return STALE, f"{cause.stage.name}: {cause.reasons[0]}", {}
+
+
+def network_size(artifact: Path) -> int:
+    """Bytes of the network itself: what a converter named model.*, or an export's raw heads."""
+    files = [*artifact.glob("model.*"), *(artifact / "raw_heads").rglob("*")]
+    files = files or list((artifact / "saved_model").rglob("*"))  # a two-stage detector
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def write(experiment: Experiment, found: list[Row]) -> Path:
+    """Write devices.json, whole or not at all."""
+    path = experiment.folder / "devices.json"
+    content = {
+        "format": FORMAT,
+        "experiment": experiment.name,
+        "devices": [msgspec.to_builtins(one) for one in found],
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(path)
+    return path
+
+
+def refresh(experiment: Experiment) -> None:
+    """Bring devices.json up to date, where there is one."""
+    if (experiment.folder / "devices.json").exists():
+        write(experiment, rows(experiment))
+
+
+def show(experiment: Experiment, as_json: bool = False) -> None:
+    """Write devices.json, and show it."""
+    found = rows(experiment)
+    path = write(experiment, found)
+    if as_json:
+        say(path.read_text("utf-8").rstrip())
+        return
+    table(HEAD, [line for one in found if one.state in _SHOWN_ANYWAY for line in lines(one)])
+    for one in found:
+        if one.why and one.state in (FAILED, STALE):
+            say(f"{one.name} {one.state}: {one.why}")
+        if one.accepted:
+            say(f"{one.name} loss accepted: {one.accepted}")
+    if left := [one.name for one in found if one.state == UNCONVERTED]:
+        say(f"not converted: {', '.join(left)}")
+    say(f"ms: the network alone, ratio: to TensorFlow's. In full: {shown(path)}")
+
+
+@contextlib.contextmanager
+def shown_at_the_end(experiment: Experiment) -> Iterator[None]:
+    """Show the table when the block has ended, be it with what did not pass."""
+    try:
+        yield
+    except DrydockError:
+        if (experiment.folder / "export").is_dir():
+            show(experiment)
+        raise
+    show(experiment)
+
+
+HEAD = (
+    *("target", "precision", "size", "mAP", "lost", "verified"),
+    *("ms p50", "p95", "p99", "whole p50", "ratio", "measured on"),
+)
+
+
+def lines(one: Row) -> list[tuple[str, ...]]:
+    """A row as shown: a line for each place where it was measured."""
+    first = (
+        one.target,
+        one.precision,
+        "" if one.size_bytes is None else megabytes(one.size_bytes),
+        "" if one.mAP is None else f"{one.mAP:.3f}",
+        "" if one.difference is None else f"{-one.difference:.3f}",
+        f"{one.state} ({one.checked_on})" if one.checked_on else one.state,
+    )
+    if not one.measured:
+        return [(*first, "", "", "", "", "", "")]
+    blank = ("", "", "", "", "", "")
+    return [
+        (*(blank if number else first), *_latency(measured), measurements.place(measured))
+        for number, measured in enumerate(one.measured)
+    ]
+
+
+def _latency(measured: Mapping[str, Any]) -> tuple[str, ...]:
+    network, whole = measured["network_ms"], measured["end_to_end_ms"]
+    ratio = network.get("ratio")
+    return (
+        *(f"{network[share]:.1f}" for share in ("p50", "p95", "p99")),
+        f"{whole['p50']:.1f}",
+        "" if ratio is None else f"{ratio:.2f}",
+    )
+
+
+def _attempts(artifact: Path) -> list[dict[str, Any]]:
+    attempts: list[dict[str, Any]] = _read(artifact / "calibration.json").get("attempts", [])
+    return attempts
+
+
+def _newer(path: Path, other: Path) -> bool:
+    try:
+        return path.stat().st_mtime >= other.stat().st_mtime
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found

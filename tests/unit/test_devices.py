@@ -1,0 +1,94 @@
+"""The table of devices: it says what stands today, and nothing that has changed since."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Project
+
+
+def table(project: Project) -> dict[str, dict]:
+    done = project.invoke("devices", "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown == json.loads(project.artifact("default/devices.json").read_text())
+    return {f"{row['target']}/{row['precision']}": row for row in shown["devices"]}
+
+
+def test_before_any_conversion_there_is_the_reference_alone(trained: Project) -> None:
+    found = table(trained)
+
+    assert list(found) == ["tensorflow/fp32", "box/fp32", "box/int8"]
+    assert found["tensorflow/fp32"]["state"] == "reference"
+    assert found["tensorflow/fp32"]["mAP"] == 0.5
+    assert found["box/fp32"]["state"] == found["box/int8"]["state"] == "not converted"
+    assert "not converted: box/fp32, box/int8" in trained.invoke("devices").stdout
+
+
+def test_verify_ends_with_the_table_whether_it_passes_or_not(trained: Project) -> None:
+    done = trained.invoke("verify", "--runner", "local", "--target", "box")
+
+    assert done.returncode == 1
+    assert "verified (a crate)" in done.stdout and "failed (a crate)" in done.stdout
+    found = json.loads(trained.artifact("default/devices.json").read_text())["devices"]
+    assert [(row["state"], row["checked_on"]) for row in found] == [
+        ("reference", ""),
+        ("verified", "a crate"),
+        ("failed", "a crate"),
+    ]
+    assert found[1]["mAP"] == 0.5 and found[1]["size_bytes"] > 0
+
+
+def test_an_accepted_loss_is_told_from_a_verification(trained: Project) -> None:
+    trained.invoke(
+        *("verify", "--runner", "local", "--target", "box", "--precision", "int8"),
+        "--accept-loss=small box",
+    )
+
+    row = table(trained)["box/int8"]
+    assert (row["state"], row["accepted"]) == ("loss accepted", "small box")
+
+
+@pytest.mark.parametrize(
+    ("changed", "where"), [("data/images/train/0.xml", "convert"), ("scripts/verify.py", "verify")]
+)
+def test_what_changed_since_has_no_figures(trained: Project, changed: str, where: str) -> None:
+    trained.invoke("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
+    path = trained.folder / changed
+    path.write_text(path.read_text() + "\n")
+
+    row = table(trained)["box/fp32"]
+
+    assert row["state"] == "stale"
+    assert row["why"].startswith(f"box/fp32/{where}: ")
+    assert row["mAP"] is None and row["difference"] is None
+
+
+def test_a_training_brings_the_table_up_to_date(trained: Project) -> None:
+    trained.invoke("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
+    trained.train("--steps", "5")
+    (trained.folder / "data/images/train/0.xml").write_text("more boxes\n")
+
+    trained.train()
+
+    found = json.loads(trained.artifact("default/devices.json").read_text())["devices"]
+    assert {row["precision"]: row["state"] for row in found if row["target"] == "box"} == {
+        "fp32": "stale",
+        "int8": "not converted",
+    }
+
+
+def test_a_benchmark_counts_until_what_it_measured_changes(trained: Project) -> None:
+    done = trained.invoke(
+        *("benchmark", "--runner", "local", "--target", "box", "--precision", "fp32"),
+        "--rounds=1",
+    )
+    assert "stand-in: a crate" in done.stdout
+    measured = table(trained)["box/fp32"]["measured"]
+    assert [one["network_ms"]["ratio"] for one in measured] == [0.5]
+    assert measured[0]["warm_up"] == 5
+
+    (trained.folder / "scripts/detection/runtimes/box.py").write_text("faster = True\n")
+
+    assert table(trained)["box/fp32"]["measured"] == []
