@@ -148,6 +148,10 @@ def _environment(
                 f"{environment.file.python}, which is not installed here"
             )
         sources |= _fetched(WHEELS, Path(python), environment.lock, scratch)
+        for tool, wanted in environment.file.tools.items():
+            other = ["--python-version", wanted, "--only-binary", ":all:"]
+            lock_of_tool = environment.tool_lock(tool)
+            sources |= _fetched(WHEELS, Path(python), lock_of_tool, scratch, other)
         # What is published as source only is built there, with setuptools from the base's lock.
         if any(not name.endswith(".whl") for name in sources if name.startswith(WHEELS)):
             base = ROOT / "docker" / "base" / "requirements.txt"
@@ -155,7 +159,9 @@ def _environment(
     return Packed(environment.file.python, lock, tag, image), sources
 
 
-def _fetched(kind: str, python: Path, lock: Path, scratch: Path) -> dict[str, Path]:
+def _fetched(
+    kind: str, python: Path, lock: Path, scratch: Path, further: Sequence[str] = ()
+) -> dict[str, Path]:
     """The files that ``python`` would install ``lock`` from; pip has checked their hashes."""
     folder = scratch / kind / download.sha256_of(lock)[:12]
     quiet = [] if sys.stderr.isatty() else ["-qq"]
@@ -163,6 +169,7 @@ def _fetched(kind: str, python: Path, lock: Path, scratch: Path) -> dict[str, Pa
         [
             *(sys.executable, "-m", "pip", "--python", str(python), "download", *quiet),
             *("--disable-pip-version-check", "--no-deps", "--require-hashes"),
+            *further,
             # As uv installs them: an upper bound that a package states is often out of date.
             *("--ignore-requires-python", "--dest", str(folder), "--requirement", str(lock)),
         ],

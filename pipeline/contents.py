@@ -19,7 +19,7 @@ from pipeline import docker_engine, image_files, images, locks, virtualenvs
 from pipeline.content import ContentCache
 from pipeline.environments import Environment, environment_digest
 
-_VENV = "/opt/venv/lib"
+_VENV = "/opt/venv"
 _DPKG = "/var/lib/dpkg"  # `status`, or a file for each package in `status.d` where dpkg is not
 _SYSTEM = "/usr/lib/os-release"
 _LONGEST_LICENCE = 100  # characters: longer ones are the licence's text
@@ -62,10 +62,14 @@ def of_environment(environment: Environment, cache: ContentCache) -> Contents:
     virtualenv = virtualenvs.location(environment)
     if virtualenv.is_dir():
         return of_virtualenv(virtualenv)
-    found = locks.locked(environment.lock)
-    return Contents(
-        "lock", tuple(sorted(PythonPackage(name, one.version) for name, one in found.items()))
-    )
+    packages = {PythonPackage(name, one.version) for name, one in locked(environment)}
+    return Contents("lock", tuple(sorted(packages)))
+
+
+def locked(environment: Environment) -> list[tuple[str, locks.Locked]]:
+    """The packages of the environment's locks, its tools' included, with their names."""
+    tools = map(environment.tool_lock, environment.file.tools)
+    return [one for lock in (environment.lock, *tools) for one in locks.locked(lock).items()]
 
 
 def of_image(image: str) -> Contents:
@@ -85,24 +89,28 @@ def of_image(image: str) -> Contents:
 
 def of_virtualenv(folder: Path) -> Contents:
     """What a virtualenv of this host holds."""
-    found = folder.glob("lib/python*/site-packages/*.dist-info/METADATA")
+    found = (
+        path
+        for place in ("lib/python*/site-packages", "tools/*")
+        for path in folder.glob(f"{place}/*.dist-info/METADATA")
+    )
     return Contents("virtualenv", python_packages(path.read_bytes() for path in found))
 
 
 def is_metadata(name: str) -> bool:
     """Whether a file of a virtualenv describes an installed distribution."""
-    return re.search(r"/site-packages/[^/]+\.dist-info/METADATA$", name) is not None
+    return re.search(r"/(site-packages|tools/[^/]+)/[^/]+\.dist-info/METADATA$", name) is not None
 
 
 def python_packages(metadata: Iterable[bytes]) -> tuple[PythonPackage, ...]:
     """The distributions that these ``METADATA`` files describe, sorted."""
     # Of headers alone: the body is the package's whole description.
     parser = email.parser.BytesHeaderParser(policy=email.policy.compat32)
-    found = []
+    found = set()
     for content in metadata:
         fields = parser.parsebytes(content)
         name, version = (str(fields[field]) for field in ("Name", "Version"))
-        found.append(PythonPackage(locks.canonical(name), version, _licence(fields)))
+        found.add(PythonPackage(locks.canonical(name), version, _licence(fields)))
     return tuple(sorted(found))
 
 

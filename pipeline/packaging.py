@@ -30,7 +30,6 @@ from pipeline.environments import environment_digest
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execute import content_cache, survey
 from pipeline.experiment import Experiment
-from pipeline.locks import locked
 from pipeline.model_card import Facts
 from pipeline.plan import Step
 from pipeline.provenance import Provenance
@@ -231,7 +230,7 @@ def _pack(
         archive = place / f"{name}.tar"
         images.save(made.image, archive)
         made = msgspec.structs.replace(made, archive=str(archive))
-    materials = sbom.bill(name, origin.detector[:12], inside, locked(environment.lock), files)
+    materials = sbom.bill(name, origin.detector[:12], inside, contents.locked(environment), files)
     (place / f"{name}.cdx.json").write_text(materials)
     (place / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(made)))
     return made

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import contents, environments, locks
+from pipeline import contents, environments
 from pipeline.configuration import ROOT
 from pipeline.contents import Contents, DebianPackage, PythonPackage
 from pipeline.environments import environment_digest
@@ -40,9 +40,7 @@ def write(names: Iterable[str], output: Path | None) -> None:
         inside = contents.of_environment(environment, cache)
         digest = environment_digest(environment, cache)
         path = folder / f"{name.replace('/', '-')}.cdx.json"
-        path.write_text(
-            bill(f"drydock/{name}", digest[:12], inside, locks.locked(environment.lock))
-        )
+        path.write_text(bill(f"drydock/{name}", digest[:12], inside, contents.locked(environment)))
         say(f"{shown(path)}: {summary(inside)}")
     cache.save()
 
@@ -63,13 +61,13 @@ def bill(
     name: str,
     version: str,
     inside: Contents,
-    lock: Mapping[str, Locked],
+    lock: Iterable[tuple[str, Locked]],
     files: Mapping[str, str] | None = None,
 ) -> str:
     """The bill of materials of ``name``, as JSON.
 
-    ``lock`` tells hashes and who needs whom, by package; ``files`` are what else is inside, sha256
-    by path.
+    ``lock`` tells hashes and who needs whom, with the package's name; ``files`` are what else is
+    inside, sha256 by path.
     """
     from cyclonedx.model import Property  # imported late: a fifth of a second
     from cyclonedx.model.bom import Bom
@@ -77,7 +75,9 @@ def bill(
     from cyclonedx.output.json import JsonV1Dot6
 
     root = Component(name=name, version=version, type=ComponentType.CONTAINER, bom_ref="root")
-    python = {one.name: _python(one, lock.get(one.name)) for one in inside.python}
+    known = {(name, one.version): one for name, one in lock}
+    python = {one: _python(one, known.get((one.name, one.version))) for one in inside.python}
+    by_name = {one.name: component for one, component in python.items()}
     others = [_debian(one, inside.system) for one in inside.debian or ()]
     others += [_file(path, sha256) for path, sha256 in (files or {}).items()]
     bom = Bom(components=[*python.values(), *others])
@@ -85,9 +85,10 @@ def bill(
     bom.metadata.component = root
     bom.metadata.properties = [Property(name="drydock:read-from", value=inside.source)]
     for package, component in python.items():
-        parents = lock[package].needed_by if package in lock else ()
-        for parent in filter(None, map(python.get, parents)) if parents else ():
-            bom.register_dependency(parent, [component])
+        pin = known.get((package.name, package.version))
+        for parent in pin.needed_by if pin else ():
+            if parent in by_name:
+                bom.register_dependency(by_name[parent], [component])
     bom.register_dependency(root, [*python.values(), *others])
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     del document["serialNumber"]  # random

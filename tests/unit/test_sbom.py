@@ -43,7 +43,9 @@ def lock(tmp_path: Path) -> Path:
 
 def test_a_bill_is_valid_by_the_official_schema_and_the_same_each_time(lock: Path) -> None:
     texts = [
-        bill("drydock/box", "0123", INSIDE, locks.locked(lock), {"detector/m.bin": "d" * 64})
+        bill(
+            "drydock/box", "0123", INSIDE, locks.locked(lock).items(), {"detector/m.bin": "d" * 64}
+        )
         for _ in range(2)
     ]
 
@@ -53,7 +55,7 @@ def test_a_bill_is_valid_by_the_official_schema_and_the_same_each_time(lock: Pat
 
 
 def test_other_contents_give_another_serial_number(lock: Path) -> None:
-    packages = locks.locked(lock)
+    packages = list(locks.locked(lock).items())
     serials = {
         json.loads(bill("drydock/box", version, INSIDE, packages))["serialNumber"]
         for version in ("1", "2")
@@ -63,7 +65,7 @@ def test_other_contents_give_another_serial_number(lock: Path) -> None:
 
 
 def test_a_bill_tells_what_needs_what_its_licence_and_the_hashes_of_the_lock(lock: Path) -> None:
-    document = json.loads(bill("drydock/box", "0123", INSIDE, locks.locked(lock)))
+    document = json.loads(bill("drydock/box", "0123", INSIDE, locks.locked(lock).items()))
 
     found = {one["bom-ref"]: one for one in document["components"]}
     assert set(found) == {
@@ -117,8 +119,17 @@ def test_nothing_installed_is_no_error() -> None:
     assert contents.system_name('ID=debian\nVERSION_ID="12"\n') == "debian-12"
 
 
+def test_a_package_in_two_versions_stands_there_twice(lock: Path) -> None:
+    inside = Contents("x", (PythonPackage("some-name", "1.1"), PythonPackage("some-name", "1.2")))
+    document = json.loads(bill("drydock/box", "0", inside, locks.locked(lock).items()))
+
+    hashed = {one["version"]: "externalReferences" in one for one in document["components"]}
+    assert hashed == {"1.1": False, "1.2": True}
+
+
 def test_only_metadata_of_installed_packages_are_read() -> None:
-    assert contents.is_metadata("lib/python3.11/site-packages/a-1.dist-info/METADATA")
+    assert contents.is_metadata("venv/lib/python3.11/site-packages/a-1.dist-info/METADATA")
+    assert contents.is_metadata("venv/tools/myriad/a-1.dist-info/METADATA")
     assert not contents.is_metadata("lib/python3.11/site-packages/a-1.dist-info/licenses/METADATA")
 
 
