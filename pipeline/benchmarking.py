@@ -185,6 +185,7 @@ def _run(
         reads=(artifact, data),
         writes=(folder,),
         gpu=where.gpu,
+        hardware=target.hardware,
     )
     said: list[bytes] = []
     code = runner.run(

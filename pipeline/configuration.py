@@ -38,6 +38,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     after: tuple[str, ...] = ()  # stages that must have passed, but whose output is not read
     options: tuple[str, ...] = ()  # names of Settings fields
     ignores: dict[str, tuple[str, ...]] = {}  # per input: patterns of files that do not count
+    hardware: tuple[str, ...] = ()  # of execution.HARDWARE: what of the host it is given
     resumable: bool = False  # what an interrupted run left is handed to the next one
 
 

@@ -14,6 +14,7 @@ from pipeline import docker_engine, docker_remote, hardware, terminal
 from pipeline.client import Client, is_orphan, signals_raise, started, this_client
 from pipeline.docker_options import (
     GIB,
+    USB,
     command_line,
     parse_memory,
     run_options,
@@ -30,7 +31,7 @@ def describe(execution: Execution, image: str) -> list[str]:
     """The command line that `run` is equivalent to, on the engine that answers."""
     execution = _with_link_targets(execution)
     with docker_engine.connected() as client:
-        options = _decide(client.info())
+        options = _decide(execution, client.info())
     return command_line(execution, image, **options)
 
 
@@ -47,7 +48,7 @@ def run(execution: Execution, image: str, output: Output) -> int:
     with docker_engine.connected() as client, signals_raise():
         me = this_client()
         _sweep(client, me)
-        decided = _decide(client.info())
+        decided = _decide(execution, client.info())
         options = run_options(execution, image, **decided)
         # Not in `run_options`: a pasted command line has no client that could be looked for.
         options["labels"] = {**options["labels"], CLIENT_LABEL: str(me)}
@@ -133,9 +134,10 @@ def _interrupt(container: Any) -> None:
         container.wait(timeout=_GRACE)
 
 
-def _decide(info: Mapping[str, Any]) -> dict[str, Any]:
+def _decide(execution: Execution, info: Mapping[str, Any]) -> dict[str, Any]:
     """What depends on the host: the further arguments of `run_options`."""
     rootless = hardware.rootless(info)
+    asked = () if docker_engine.elsewhere() else execution.hardware
     if text := os.environ.get("DRYDOCK_MEMORY"):
         memory = parse_memory(text)
     else:
@@ -145,6 +147,8 @@ def _decide(info: Mapping[str, Any]) -> dict[str, Any]:
         "user": user_on_engine(rootless, os.getuid(), os.getgid()),
         "groups": () if rootless else tuple(sorted(set(os.getgroups()) - {os.getgid()})),
         "memory": memory,
+        "render_nodes": hardware.render_nodes() if "render" in asked else {},
+        "usb": "usb" in asked and USB.is_dir(),
     }
 
 

@@ -130,6 +130,13 @@ def information() -> dict[str, Any]:
         return said
 
 
+def version() -> dict[str, Any]:
+    """The versions of the engine and its parts."""
+    with connected() as client:
+        said: dict[str, Any] = client.version()
+        return said
+
+
 def image_id(tag: str) -> str | None:
     """The id of a tagged image, None when the engine has none of that name."""
     with connected() as client:

@@ -6,6 +6,8 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.errors import InputError
@@ -13,6 +15,7 @@ from pipeline.execution import Execution
 
 HOME = "/home/drydock"
 GIB = 1024**3
+USB = Path("/dev/bus/usb")
 
 # TensorFlow's collectives and data loaders pass tensors through /dev/shm, and the engine's default
 # of 64 MiB ends in a bus error. It is an upper bound: nothing is reserved.
@@ -30,11 +33,14 @@ def run_options(
     *,
     groups: tuple[int, ...] = (),
     memory: int = 0,
+    render_nodes: Mapping[str, int] = MappingProxyType({}),
+    usb: bool = False,
 ) -> dict[str, Any]:
     """The keyword arguments for `containers.create`.
 
     `user` is "uid:gid" as the engine sees them, `groups` the caller's further group ids, `memory`
-    a limit in bytes (0: none).
+    a limit in bytes (0: none), `render_nodes` GPUs of the host with the group that may use each,
+    `usb` whether all that is plugged in can be used.
     """
     options: dict[str, Any] = {
         "image": image,
@@ -54,8 +60,13 @@ def run_options(
         "user": user,
         # Where the engine maps user ids (userns-remap), outputs would belong to a stranger.
         "userns_mode": "host",
-        "group_add": [str(group) for group in groups],
-        "mounts": _mounts(execution),
+        # A group of the host's own, whose number the image does not know, owns a render node.
+        "group_add": [str(group) for group in dict.fromkeys([*groups, *render_nodes.values()])],
+        "devices": [f"{node}:{node}:rw" for node in render_nodes],
+        # A stick that is given its program comes back as another device: all of USB (major 189),
+        # and the folder itself, in which its new file appears.
+        "device_cgroup_rules": ["c 189:* rmw"] if usb else [],
+        "mounts": _mounts(execution, USB if usb else None),
         "tmpfs": {"/tmp": _TMPFS, HOME: _TMPFS},
         "read_only": True,
         "network_mode": "bridge" if execution.ports else "none",
@@ -81,13 +92,15 @@ def run_options(
     return options
 
 
-def _mounts(execution: Execution) -> list[dict[str, Any]]:
+def _mounts(execution: Execution, device: Path | None) -> list[dict[str, Any]]:
     """Bind mounts, each at the path it has on the host, parents first.
 
     Not `volumes=`: that one silently creates a source that does not exist, owned by root.
     """
     writable = dict.fromkeys(execution.writes, False)
     read_only = {execution.root: True}
+    if device:
+        writable[device] = False
     for path in sorted(execution.reads):
         if not any(path.is_relative_to(other) for other in (*read_only, *writable)):
             read_only[path] = True
@@ -105,6 +118,8 @@ _FLAGS: dict[str, Callable[[Any], list[str]]] = {
     "user": lambda value: ["--user", value],
     "userns_mode": lambda value: ["--userns", value],
     "group_add": lambda values: _repeat("--group-add", values),
+    "devices": lambda values: _repeat("--device", values),
+    "device_cgroup_rules": lambda values: _repeat("--device-cgroup-rule", values),
     "network_mode": lambda value: ["--network", value],
     "ports": lambda ports: _repeat(
         "--publish",
@@ -132,12 +147,10 @@ def command_line(
     execution: Execution,
     image: str,
     user: str,
-    *,
-    groups: tuple[int, ...] = (),
-    memory: int = 0,
+    **decided: Any,
 ) -> list[str]:
-    """The equivalent `docker run ...`, for `shlex.join`."""
-    options = run_options(execution, image, user, groups=groups, memory=memory)
+    """The equivalent `docker run ...`, for `shlex.join`; takes what `run_options` takes."""
+    options = run_options(execution, image, user, **decided)
     del options["image"]
     command = options.pop("command")
     flags = [flag for name, value in options.items() for flag in _FLAGS[name](value)]

@@ -136,6 +136,7 @@ def _execution(step: Step, where: Place) -> Execution:
         writes=(step.partial,),
         settings={**settings, **screen.terminal_settings(), "PYTHONUNBUFFERED": "1"},
         gpu=where.gpu,
+        hardware=step.stage.hardware,
     )
 
 

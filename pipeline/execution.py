@@ -9,6 +9,9 @@ from pathlib import Path
 # Receives ("stdout" or "stderr", bytes) as a stage prints them.
 Output = Callable[[str, bytes], None]
 
+# What targets can ask for besides NVIDIA GPUs: GPUs of Intel (and AMD), and whatever is on USB.
+HARDWARE = ("render", "usb")
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -25,5 +28,6 @@ class Execution:
     writes: tuple[Path, ...] = ()  # existing folders
     settings: Mapping[str, str] = field(default_factory=dict)  # environment variables
     gpu: bool = False  # has the NVIDIA GPUs
+    hardware: tuple[str, ...] = ()  # of HARDWARE: what else of the host it needs, if it is there
     ports: tuple[int, ...] = ()  # published on loopback; without any there is no network
     interactive: bool = False  # has the user's terminal

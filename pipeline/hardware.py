@@ -10,7 +10,14 @@ from typing import Any
 
 def rootless(info: Mapping[str, Any]) -> bool:
     """Whether the engine runs as the user; ``info`` is what it says of itself."""
-    return any("rootless" in option for option in info.get("SecurityOptions") or ())
+    # Podman says it in a field of its own.
+    named = any("rootless" in option for option in info.get("SecurityOptions") or ())
+    return named or bool(info.get("Rootless"))
+
+
+def render_nodes(folder: Path = Path("/dev/dri")) -> dict[str, int]:
+    """The GPUs of Intel and AMD by device file, each with the id of the group that may use it."""
+    return {str(path): path.stat().st_gid for path in sorted(folder.glob("renderD*"))}
 
 
 def nvidia_driver() -> bool:

@@ -41,7 +41,7 @@ def look(pythons: list[str]) -> Host:
     """Gather everything; ``pythons`` are the versions that environments want."""
     problem = docker_engine.available()
     info = {} if problem else docker_engine.information()
-    nodes = sorted(str(path) for path in Path("/dev/dri").glob("renderD*"))
+    nodes = tuple(hardware.render_nodes())
     return Host(
         engine_problem=problem,
         engine=str(info.get("ServerVersion", "")),
@@ -51,7 +51,7 @@ def look(pythons: list[str]) -> Host:
         emulated=_emulated(Path("/proc/sys/fs/binfmt_misc")),
         nvidia_driver=hardware.nvidia_driver(),
         nvidia_toolkit=hardware.nvidia_toolkit(info),
-        render_nodes=tuple(nodes),
+        render_nodes=nodes,
         render_usable=any(os.access(node, os.R_OK | os.W_OK) for node in nodes),
         myriad=_usb(Path("/sys/bus/usb/devices"), _MYRIAD_VENDOR),
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3,

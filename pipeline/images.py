@@ -45,6 +45,25 @@ _LINES_OF_A_FAILURE = 20
 Say = Callable[[str], None]
 
 
+def engine_problem(version: Mapping[str, Any]) -> str | None:
+    """Why an engine that runs stages cannot build their images, from what it says of its version.
+
+    Named contexts and here-documents came with the BuildKit of engine 23.
+    """
+    if any("Podman" in part.get("Name", "") for part in version.get("Components") or ()):
+        return (
+            "this is Podman, which runs images but has no BuildKit: build with Docker and bring"
+            " them over (docker save IMAGE | podman load), or use --runner local"
+        )
+    number = re.match(r"(\d+)\.", version.get("Version", ""))
+    if number and int(number[1]) < 23:
+        return (
+            f"the engine, {version['Version']}, is too old to build images: update it to 23.0 or"
+            " newer, or use --runner local"
+        )
+    return None
+
+
 def image_tag(environment: str, digest: str) -> str:
     return f"drydock/{environment}:{digest[:12]}"
 
@@ -63,6 +82,8 @@ def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
     tag = image_tag(environment, digest)
     if found := docker_engine.image_id(tag):
         return found
+    if reason := engine_problem(docker_engine.version()):
+        raise HostError(reason)
     environ = builder_environment(os.environ)
     target = bake_name(environment)
     matrix = _matrix(target, root, environ)

@@ -18,6 +18,7 @@ import msgspec
 from pipeline import environments
 from pipeline.configuration import CONFIGS, ROOT, Settings, Stage, load_stages, load_toml
 from pipeline.errors import InputError
+from pipeline.execution import HARDWARE
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # Kinds of detectors, as in detector.json (docs/ARTIFACTS.md), in the words of a message.
@@ -44,6 +45,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     converter: str = ""  # the environment it runs in; empty: the target's own
     chip: str = ""  # what the converter makes it for
     onnx: bool = False  # the converter starts from ONNX
+    hardware: tuple[str, ...] = ()  # of execution.HARDWARE: what of the host its runtime is given
     package: str = ""  # the folder of docker/device/ that carries it; empty where none does
     tolerance: dict[str, float] = {}  # per precision, where it is not the file's
 
@@ -105,6 +107,9 @@ def load_targets(path: Path = CONFIGS / "targets.toml") -> dict[str, Target]:
         for environment in filter(None, (target.environment, target.converter)):
             if environment not in environments.names():
                 raise InputError(f"{where}: there is no environment '{environment}' in docker/")
+        for kind in target.hardware:
+            if kind not in HARDWARE:
+                raise InputError(f"{where}: hardware is of {', '.join(HARDWARE)}, not '{kind}'")
         if target.package and f"device/{target.package}" not in environments.devices():
             raise InputError(f"{where}: there is no docker/device/{target.package}")
         targets[name] = msgspec.structs.replace(target, name=name, tolerance=tolerance)
@@ -191,6 +196,7 @@ def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
             flags={artifact: "artifact"},
             arguments={"runtime": target.runtime, "device": target.device},
             ignores={"data": ("train/*", "validation/*", "*.xml")},
+            hardware=target.hardware,
         ),
         Stage(
             name=variant.detect,
@@ -202,6 +208,7 @@ def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
             flags={artifact: "artifact"},
             arguments={"runtime": target.runtime, "device": target.device},
             options=("score_threshold",),
+            hardware=target.hardware,
         ),
     ]
     if not target.convert:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import docker_container, docker_engine, docker_options, images, ssh_relay
+from pipeline import docker_container, docker_engine, docker_options, hardware, images, ssh_relay
 from pipeline.client import Client, is_orphan, started
 from pipeline.errors import InputError
 from pipeline.execution import Execution
@@ -113,9 +113,74 @@ def test_the_command_line_says_the_same() -> None:
 def test_the_command_line_leaves_nothing_out() -> None:
     for gpu in (False, True):
         everything = docker_options.run_options(
-            replace(STAGE, interactive=True, ports=(1,), gpu=gpu), "i", "0:0", groups=(1,), memory=1
+            replace(STAGE, interactive=True, ports=(1,), gpu=gpu),
+            "i",
+            "0:0",
+            groups=(1,),
+            memory=1,
+            render_nodes={"/dev/dri/renderD128": 105},
+            usb=True,
         )
         assert set(everything) - {"image", "command"} <= set(docker_options._FLAGS)
+
+
+def test_gpus_of_intel_come_with_the_group_that_may_use_them() -> None:
+    nodes = {"/dev/dri/renderD128": 105, "/dev/dri/renderD129": 105}
+    given = docker_options.run_options(STAGE, "i", "1000:1000", groups=(44,), render_nodes=nodes)
+
+    assert given["devices"] == [f"{node}:{node}:rw" for node in nodes]
+    assert given["group_add"] == ["44", "105"]
+    assert given["cap_drop"] == ["ALL"]
+    words = docker_options.command_line(STAGE, "i", "1000:1000", render_nodes=nodes)
+    assert ("--device", "/dev/dri/renderD128:/dev/dri/renderD128:rw") in zip(words, words[1:])
+
+
+def test_a_stick_that_comes_back_as_another_device_can_be_used() -> None:
+    given = docker_options.run_options(STAGE, "i", "1000:1000", usb=True)
+
+    assert given["device_cgroup_rules"] == ["c 189:* rmw"]
+    usb = {"Type": "bind", "Source": "/dev/bus/usb", "Target": "/dev/bus/usb", "ReadOnly": False}
+    assert usb in given["mounts"]
+    assert not options()["devices"]
+    assert not options()["device_cgroup_rules"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "far", "expected"),
+    [
+        (("render", "usb"), False, ({"/dev/dri/renderD128": 105}, True)),
+        ((), False, ({}, False)),  # who does not declare it is given nothing
+        (("render", "usb"), True, ({}, False)),  # what is here is not over there
+    ],
+)
+def test_hardware_is_for_who_declares_it(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    asked: tuple[str, ...],
+    far: bool,
+    expected: tuple[dict[str, int], bool],
+) -> None:
+    monkeypatch.setattr(docker_engine, "elsewhere", lambda: far)
+    monkeypatch.setattr(
+        docker_container.hardware, "render_nodes", lambda: {"/dev/dri/renderD128": 105}
+    )
+    monkeypatch.setattr(docker_container, "USB", tmp_path)
+    decided = docker_container._decide(replace(STAGE, hardware=asked), {"MemTotal": 1000})
+
+    assert (decided["render_nodes"], decided["usb"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, True),
+        ({"SecurityOptions": ["name=seccomp,profile=default"], "Rootless": True}, True),  # Podman
+        ({"SecurityOptions": ["name=seccomp"], "Rootless": False}, False),
+        ({"SecurityOptions": None}, False),
+    ],
+)
+def test_rootless_engines_are_known(info: dict[str, Any], expected: bool) -> None:
+    assert hardware.rootless(info) is expected
 
 
 def test_a_pasted_command_is_not_swept_away() -> None:
@@ -335,3 +400,18 @@ def test_progress_is_the_steps_that_are_done() -> None:
     ]
 
     assert list(images.steps(lines)) == ["  step 1/2: make-venv"]
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ({"Version": "26.1.5+dfsg1", "Components": [{"Name": "Engine"}]}, None),
+        ({"Version": "dev"}, None),
+        ({"Version": "20.10.24+dfsg1", "Components": None}, "too old to build images"),
+        ({"Version": "4.3.1", "Components": [{"Name": "Podman Engine"}]}, "podman load"),
+    ],
+)
+def test_engines_that_cannot_build_are_told_so(version: dict[str, Any], reason: str | None) -> None:
+    said = images.engine_problem(version)
+
+    assert said is None if reason is None else reason in (said or "")
