@@ -8,8 +8,8 @@ Writes model.rknn, which takes uint8 pixels and gives the output of each head an
 simulation/, from which the simulator builds the same network: devices do not need it.
 
 int8 is held against the exact network on calibration photos. Where it differs too much the last
-layers get 16 bits, where the chip has them; then ranges are searched by their error, which takes
-minutes. calibration.json says what was tried and what came out.
+layers get 16 bits; then ranges are searched by their error, which takes minutes. calibration.json
+says what was tried and what came out.
 """
 
 from __future__ import annotations
@@ -42,17 +42,18 @@ _SHOWN = 0.5
 
 @dataclass(frozen=True)
 class Method:
-    """A way to quantize: how ranges are found, and whether the last layers keep 16 bits."""
+    """A way to quantize: how ranges are found, and what the last layers compute in."""
 
     name: str
     algorithm: str
-    exact_ends: bool = False
+    ends: str = ""
     photos: int = _CALIBRATION_PHOTOS
 
 
 METHODS = (
     Method("8 bits throughout, weights per channel", "normal"),
-    Method("last layers in 16 bits", "normal", exact_ends=True),
+    Method("last layers in 16 bits", "normal", ends="float16"),
+    Method("last layers in 16-bit integers", "normal", ends="int16"),  # for chips without floats
     Method("ranges of least squared error", "mmse", photos=_SEARCHED_PHOTOS),
 )
 
@@ -101,9 +102,7 @@ def convert(asked: Request) -> None:
     else:
         onnx.save(network, simulation / rknn_toolkit.ONNX)
     model = asked.output.absolute() / "model.rknn"
-    toolkit = rknn_toolkit.toolkit_for(asked.chip, asked.detector.input)
-    rknn_toolkit.build(toolkit, simulation)
-    toolkit.do("export_rknn", str(model))
+    rknn_toolkit.built(simulation, asked.detector.input).do("export_rknn", str(model))
     finish(asked, calibration)
     say(f"RKNN {asked.precision} for {asked.chip}: {model.stat().st_size / 1e6:.1f} MB")
 
@@ -171,7 +170,7 @@ def _try(
     import onnx
 
     given = asked.detector.input
-    toolkit = rknn_toolkit.toolkit_for(asked.chip, given, quantized_algorithm=method.algorithm)
+    toolkit = rknn_toolkit.configured(asked.chip, given, quantized_algorithm=method.algorithm)
     onnx.save(network, toolkit.folder / "network.onnx")
     names = [f"{number}.npy" for number in range(len(photos[: method.photos]))]
     for name, picture in zip(names, photos):
@@ -181,21 +180,22 @@ def _try(
     toolkit.do("hybrid_quantization_step1", dataset="photos.txt")
     for name in rknn_toolkit.QUANTIZED:
         shutil.move(toolkit.folder / name, folder / name)
-    if method.exact_ends:
-        _keep_16_bits(folder / rknn_toolkit.QUANTIZED[2], [o.name for o in network.graph.output])
-    candidate = rknn_toolkit.toolkit_for(asked.chip, given)
-    rknn_toolkit.build(candidate, folder)
+    if method.ends:
+        outputs = [output.name for output in network.graph.output]
+        _set_type(folder / rknn_toolkit.QUANTIZED[2], outputs, method.ends)
+    rknn_toolkit.write_settings(folder, asked.chip)
+    candidate = rknn_toolkit.built(folder, given)
     candidate.do("init_runtime")
     return _detections(candidate.infer, photos[:_COMPARED_PHOTOS], asked.detector)
 
 
-def _keep_16_bits(path: Path, outputs: list[str]) -> None:
-    """Have the layers that make ``outputs`` compute in 16 bits: the toolkit's own file says so."""
+def _set_type(path: Path, outputs: list[str], kind: str) -> None:
+    """Have the layers that make ``outputs`` compute in ``kind``: the toolkit's own file says so."""
     head = "custom_quantize_layers: {}"
     text = path.read_text("utf-8")
     if text.count(head) != 1:
         raise StageError(f"rknn-toolkit2 wrote a {path.name} without '{head}'")
-    layers = "".join(f"\n    {name}: float16" for name in outputs)
+    layers = "".join(f"\n    {name}: {kind}" for name in outputs)
     path.write_text(text.replace(head, f"custom_quantize_layers:{layers}"), "utf-8")
 
 

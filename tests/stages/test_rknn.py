@@ -139,12 +139,11 @@ def test_the_last_layers_can_be_kept_in_16_bits(int8: Path, tmp_path: Path) -> N
     path = tmp_path / "network.quantization.cfg"
     shutil.copy(int8 / "simulation" / path.name, path)
 
-    convert_rknn._keep_16_bits(path, [output.name for output in network.graph.output])
+    convert_rknn._set_type(path, [output.name for output in network.graph.output], "float16")
 
     folder = shutil.copytree(int8 / "simulation", tmp_path / "simulation")
     shutil.copy(path, folder)
-    toolkit = rknn_toolkit.toolkit_for("rk3566", read_detector(int8).input)
-    rknn_toolkit.build(toolkit, folder)
+    toolkit = rknn_toolkit.built(folder, read_detector(int8).input)
     toolkit.do("export_rknn", str(tmp_path / "mixed.rknn"))
     mixed, whole = (path.read_bytes() for path in (tmp_path / "mixed.rknn", int8 / "model.rknn"))
     # The input, and of the outputs all or none.
