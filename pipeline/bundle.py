@@ -176,7 +176,11 @@ def _fetched(
         check=False,
     )
     if done.returncode:
-        raise HostError(f"the packages of {shown(lock)} could not be fetched, see above")
+        free = megabytes(shutil.disk_usage(scratch).free)
+        raise HostError(
+            f"the packages of {shown(lock)} could not be fetched, see above ({free} are free where"
+            " they go)"
+        )
     return {f"{kind}/{path.name}": path for path in sorted(folder.iterdir())}
 
 
