@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline import packaging
 from pipeline.configuration import Stage
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import DrydockError, HostError, InputError, StageFailed
 from pipeline.execute import bring_up_to_date
 from pipeline.experiment import Experiment
 from pipeline.local_runner import die_with_parent
@@ -165,7 +165,9 @@ def _pack_one(
 ) -> Package | None:
     try:
         return packaging.package(experiment, target, precisions, form, output)
-    except (StageFailed, InputError) as error:
+    except HostError:  # what the host lacks, all lack
+        raise
+    except DrydockError as error:  # a build that fails, too
         say(f"error: {error}")
         return None
 

@@ -204,6 +204,13 @@ def test_a_detector_is_converted_verified_packed_pushed_and_signed(
     service.run("devices.yml")
 
     package = next(service.storage.glob(f"package-{TARGET}/*.cdx.json"))
+    consists_of = json.loads(package.read_text())["components"]
+    python, debian = (
+        [one for one in consists_of if one.get("purl", "").startswith(f"pkg:{kind}/")]
+        for kind in ("pypi", "deb")
+    )
+    assert len(debian) > 20
+    assert [one["name"] for one in python if not one.get("licenses")] == []
     assert package.with_name(package.name.replace(".cdx.json", ".tar")).stat().st_size > 1e8
     done = [line.split()[0] for line in signed.read_text().splitlines()]
     assert done == ["sign", "attest", "attest", "sign"]

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from conftest import Project
 from wheels import wheel
 
-from pipeline import package_folder, packaging
-from pipeline.errors import StageFailed
+from pipeline import package_folder, packaging, shipping
+from pipeline.errors import DrydockError, StageFailed
 from pipeline.packaging import Candidate, choose, image_name, labels
 from pipeline.provenance import Provenance
 from pipeline.targets import Target, Variant
@@ -357,3 +358,21 @@ def test_a_device_gets_what_its_programs_import_and_its_own_runtime(project: Pro
 
 def test_formats_are_those_of_the_help() -> None:
     assert packaging.FORMATS == ("image", "tar", "folder")
+
+
+def test_a_build_that_fails_for_one_target_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def package(_: object, target: Target, *__: object) -> str:
+        if target.name == "box":
+            raise DrydockError("a build failed")
+        return "packed"
+
+    monkeypatch.setattr(packaging, "package", package)
+    crate = msgspec.structs.replace(BOX, name="crate")
+    variants = [Variant(BOX, "int8"), Variant(crate, "int8")]
+
+    made, failed = shipping.pack(None, variants, (), "folder")  # type: ignore[arg-type]
+
+    assert (made, failed) == (["packed"], ["box was not packed"])
+    assert "error: a build failed" in capsys.readouterr().out
