@@ -14,7 +14,7 @@ import uvicorn
 from console import InputError
 from serving.app import Service, build
 
-_LINGER_SECONDS = 0.3
+_LINGER_SECONDS = 0.2
 _GRACE_SECONDS = 8  # container engines kill after ten
 _CONNECTIONS = 512
 

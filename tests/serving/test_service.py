@@ -8,10 +8,13 @@ import http.client
 import json
 import re
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -374,3 +377,29 @@ def test_photos_come_in_whatever_order(server: Server) -> None:
         thread.join()
 
     assert found == {left: float(left) for left in shifted}
+
+
+def test_under_load_nothing_is_lost_not_even_when_it_is_ended(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    loaded = serve(SECONDS=0.01, REQUESTS=12)
+    for number in range(3):
+        tmp_path.joinpath(f"{number}.jpg").write_bytes(encoded(scene(), "JPEG"))
+
+    done = subprocess.run(
+        [
+            *(sys.executable, str(REPOSITORY / "benchmarks" / "serve_load.py")),
+            *(f"--port={loaded.port}", f"--photos={tmp_path}", "--clients=16", "--seconds=4"),
+            f"--kill={loaded.process.pid}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    outcomes = json.loads(done.stdout)["outcomes"]
+    assert outcomes["200"] > 16
+    assert outcomes["503"] > 0
+    assert outcomes["refused"] == 16
+    assert loaded.process.wait(timeout=5) == 0

@@ -12,6 +12,9 @@ pytest.importorskip("openvino", reason="runs in the environment 'openvino'")
 from converted import TINY, assert_same_detections, assert_same_heads, convert
 from samples import stage
 
+from console import InputError
+from detection import runtimes
+
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_converted_network_gives_tensorflows_heads(tmp_path: Path, precision: str) -> None:
@@ -47,3 +50,10 @@ def test_int8_without_photos_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no photo here to calibrate int8 on" in done.stderr
     assert not (tmp_path / "converted" / "detector.json").exists()
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    folder = convert("convert_openvino.py", tmp_path / "converted", "fp32")
+
+    with pytest.raises(InputError, match=r"--device NPU: OpenVINO finds none here, only .*CPU"):
+        runtimes.load("openvino", folder, "NPU")

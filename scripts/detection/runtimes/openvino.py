@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from console import InputError
 from detection.detector import read_detector
 from detection.runtimes import RawHeads, model_file
 
 
 def load(folder: Path, device: str = "", threads: int = 0) -> RawHeads:
-    """The detector in ``folder``, a conversion; ``device`` is CPU (the default) or GPU."""
+    """The detector in ``folder``, a conversion; ``device`` is CPU (the default) or GPU.
+
+    InputError when there is no such device.
+    """
     detector = read_detector(folder)
     model = model_file(folder, "model.xml")
     import openvino
@@ -21,7 +26,14 @@ def load(folder: Path, device: str = "", threads: int = 0) -> RawHeads:
         # Processors with bfloat16 would round to eight bits what was verified with twenty-four.
         options |= {"INFERENCE_PRECISION_HINT": "f32"}
         options |= {"INFERENCE_NUM_THREADS": str(threads)} if threads else {}
-    compiled = openvino.Core().compile_model(str(model), device or "CPU", options)
+    core = openvino.Core()
+    # Asking what there is takes a while; a processor is always there.
+    if device not in ("", "CPU") and not _is_there(device, known := core.available_devices):
+        raise InputError(
+            f"--device {device}: OpenVINO finds none here, only {', '.join(known)}. A container"
+            " takes --device=/dev/dri and --group-add with the group that owns it."
+        )
+    compiled = core.compile_model(str(model), device or "CPU", options)
     request = compiled.create_infer_request()
 
     def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -29,3 +41,8 @@ def load(folder: Path, device: str = "", threads: int = 0) -> RawHeads:
         return request.get_tensor("scores").data[0], request.get_tensor("boxes").data[0]
 
     return RawHeads(detector, network)
+
+
+def _is_there(device: str, available: Sequence[str]) -> bool:
+    """Of several they are numbered: GPU stands for GPU.0 and GPU.1."""
+    return any(device in (one, one.partition(".")[0]) for one in available)
