@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import environments, image_pins, image_registry, screen
+from pipeline import environments, screen
 from pipeline.configuration import ROOT
 from pipeline.errors import HostError, InputError
 
@@ -70,6 +70,8 @@ def refresh(name: str) -> None:
             arguments.append(f"--override={os.path.relpath(overrides, folder)}")
         _resolve(folder, python, arguments)
     if name in (ALL, "base"):
+        from pipeline import image_registry
+
         image_registry.refresh(ROOT)
 
 
@@ -92,6 +94,8 @@ def _resolve(folder: Path, python: str, arguments: Sequence[str]) -> None:
 
 def check(registry: bool = False) -> None:
     """Raise InputError listing every pin that is not one; ``registry``: asked about images too."""
+    from pipeline import image_pins, image_registry  # late: other commands only read locks
+
     problems = [problem for one in folders() for problem in lock_problems(*one)]
     problems += image_pins.problems(ROOT)
     if registry:
