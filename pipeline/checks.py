@@ -29,9 +29,10 @@ _LINTERS = (
         *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docker").rglob("Dockerfile"))),
     ),
     ("check-jsonschema", "--builtin-schema=vendor.github-workflows", *_WORKFLOWS),
+    ("check-jsonschema", "--builtin-schema=vendor.dependabot", ".github/dependabot.yml"),
     # It hands the commands to shellcheck.
     ("actionlint", f"-shellcheck={Path(sys.executable).parent / 'shellcheck'}", *_WORKFLOWS),
-    ("zizmor", "--offline", "--quiet", *_WORKFLOWS),  # what an attacker could use
+    ("zizmor", "--offline", "--quiet", ".github"),  # what an attacker could use
 )
 
 # Stages are tested where they run. What an environment lacks is skipped there, and says so.
