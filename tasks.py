@@ -219,7 +219,14 @@ def package(_, name="default", target=None, precision=None, format="image", outp
 
 @command
 def push(  # noqa: PLR0917
-    _, registry, tag="latest", name="default", target=None, packages=None, sign=False
+    _,
+    registry,
+    tag="latest",
+    name="default",
+    target=None,
+    precision=None,
+    packages=None,
+    sign=False,
 ):
     """Push packed detectors to a registry: one name for each target, one for all platforms.
 
@@ -229,7 +236,8 @@ def push(  # noqa: PLR0917
     folders = [Path(packages).expanduser().absolute()] if packages else []
     if not packages:
         experiment = open_experiment(name, {})
-        folders = shipping.packages(experiment, shipping.chosen(experiment, names(target), ()))
+        variants = shipping.chosen(experiment, names(target), names(precision))
+        folders = shipping.packages(experiment, variants)
     publishing.publish(publishing.find(folders), registry, tag, sign)
 
 

@@ -57,6 +57,14 @@ def find(folders: Sequence[Path]) -> list[Packed]:
     if not found:
         places = ", ".join(map(shown, folders)) or "artifacts/"
         raise InputError(f"no image is packed in {places}; first: ./inv package --format tar")
+    of_image: dict[str, Packed] = {}
+    for one in found:
+        other = of_image.setdefault(one.package.image.partition(":")[0], one)
+        if other is not one:
+            raise InputError(
+                f"{shown(other.path)} and {shown(one.path)} are both of {one.package.target}, and "
+                "one tag can stand for one only: choose with --precision, or remove one"
+            )
     return found
 
 

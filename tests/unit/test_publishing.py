@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from pipeline.errors import InputError
 from pipeline.packaging import Package
-from pipeline.publishing import checked, repository_of, statement
+from pipeline.publishing import checked, find, repository_of, statement
 
 PACKAGE = Package(
     target="box",
@@ -44,6 +47,15 @@ def test_a_registry_is_taken_in_lower_case(registry: str) -> None:
 def test_what_cannot_be_a_name_is_refused(registry: str, tag: str) -> None:
     with pytest.raises(InputError):
         checked(registry, tag)
+
+
+def test_of_two_packages_for_one_target_none_is_pushed(tmp_path: Path) -> None:
+    for version in ("fp32-0123", "int8-4567"):
+        package = msgspec.structs.replace(PACKAGE, image=f"drydock/mine/box:{version}")
+        (tmp_path / f"{version}.json").write_bytes(msgspec.json.encode(package))
+
+    with pytest.raises(InputError, match="choose with --precision"):
+        find([tmp_path])
 
 
 @pytest.mark.parametrize(
