@@ -13,6 +13,7 @@ from invoke import Collection, task
 
 from pipeline import (
     benchmarking,
+    boards,
     checks,
     devices,
     doctor,
@@ -64,6 +65,7 @@ HELP = {
     "only": "environments, several with commas",
     "rounds": "each measures the reference and every target once",
     "seconds": "for each measurement in a round",
+    "on": "a board to measure on instead of this host, as ssh://user@board or ssh://user@board:22",
     "threads": "cores that a network may use; 0: all",
     "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
     "datasets": "folders of data/ to take along, several with commas",
@@ -276,14 +278,20 @@ def benchmark(  # noqa: PLR0917
     seconds=3.0,
     threads=0,
     runner="auto",
+    on=None,
 ):
-    """Measure converted detectors on this host, interleaved with the trained one."""
+    """Measure converted detectors on this host, interleaved with the trained one.
+
+    With --on they are carried to a board and measured there; they must be verified.
+    """
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), names(precision))
+    options = {"rounds": rounds, "seconds": seconds, "threads": threads}
     with devices.shown_at_the_end(experiment):
-        benchmarking.benchmark(
-            experiment, variants, runner, rounds=rounds, seconds=seconds, threads=threads
-        )
+        if on:
+            boards.benchmark(experiment, variants, on, **options)
+        else:
+            benchmarking.benchmark(experiment, variants, runner, **options)
 
 
 @command

@@ -27,20 +27,25 @@ def folder(experiment: Experiment, variant: Variant) -> Path:
     return experiment.output(f"{variant.name}/benchmark")
 
 
-def subject(variant: Variant, artifact: Mapping[str, str], cache: ContentCache) -> str:
-    """What a benchmark of ``variant`` is of; ``artifact`` holds its files' sha256."""
+def subject(
+    variant: Variant, artifact: Mapping[str, str], cache: ContentCache, environment: str = ""
+) -> str:
+    """What a benchmark of ``variant`` is of; ``artifact`` holds its files' sha256.
+
+    ``environment`` is what it ran in, where that was not the target's own: on a board.
+    """
     runtime = f"scripts/detection/runtimes/{variant.target.runtime}.py"
     code = {
         str(path.relative_to(ROOT)): cache.file(path)
         for start in (_PROGRAM, runtime)
         for path in modules.source_files(ROOT / start, ROOT / "scripts")
     }
-    environment = environments.load(variant.target.environment)
+    ran_in = environments.load(environment or variant.target.environment)
     return digest(
         {
             "artifact": digest(dict(artifact)),
             "code": digest(code),
-            "environment": environments.environment_digest(environment, cache),
+            "environment": environments.environment_digest(ran_in, cache),
         }
     )
 
@@ -63,8 +68,13 @@ def current(
         folder(experiment, variant).glob("*.json"), key=lambda path: (path.name != HERE, path)
     )
     found = [json.loads(path.read_bytes()) for path in paths]
-    holds = subject(variant, artifact.record.outputs, cache) if found else ""
-    return [one for one in found if one.get("subject") == holds]
+    outputs, package = artifact.record.outputs, f"device/{variant.target.package}"
+    return [
+        one
+        for one in found
+        if one.get("subject")
+        == subject(variant, outputs, cache, package if one.get("board") else "")
+    ]
 
 
 def place(measured: Mapping[str, Any]) -> str:
