@@ -13,7 +13,9 @@ from pipeline.errors import StageFailed
 from pipeline.execution import Execution
 
 _WORKFLOWS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(".github/workflows/*.yml"))]
-_TEST_SCRIPTS = ("tests/docker/stand_in_base.sh", "tests/docker/loopback_registry.sh")
+_TEST_SCRIPTS = tuple(
+    f"tests/docker/{name}.sh" for name in ("stand_in_base", "loopback_registry", "emulator")
+)
 _LINTERS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),

@@ -27,7 +27,7 @@ from pipeline.packaging import Package
 from pipeline.targets import load_targets
 
 DATA = REPOSITORY / "data" / "images"
-# Emulation is no substitute here: QEMU 7.2 ends LiteRT with a segmentation fault.
+# test_arm64.py compares detections under emulation, which is too slow for all of this.
 ON_ARM = platform.machine() == "aarch64"
 LIMITS_MB = {"openvino-cpu": 350, "arm64": 220}
 

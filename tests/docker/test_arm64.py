@@ -1,0 +1,100 @@
+"""LiteRT on 64-bit ARM finds what it finds on this machine: the device's own runtime, emulated.
+
+The emulator is started as the container's program, so no binary format need be registered.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+from rooms import REPOSITORY
+
+from pipeline import environments, images, virtualenvs
+from pipeline.execute import content_cache
+
+TINY = REPOSITORY / "artifacts" / ".tests" / "tiny"  # tests/stages/tiny_export.py makes it
+TRAINED = REPOSITORY / "artifacts" / "default" / "arm64"
+PROGRAM = ("scripts/predict.py", "--runtime=litert")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def emulated() -> list[str]:
+    """The start of a command that runs Python on 64-bit ARM; --volume options may follow."""
+    found = subprocess.run(
+        ["tests/docker/emulator.sh"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        pytest.skip(f"no emulator: {found.stderr.strip().splitlines()[-1]}")
+    environment = environments.load("device/arm64")
+    digest = environments.environment_digest(environment, content_cache())
+    image = images.ensure_image(environment.name, digest, REPOSITORY, print)
+    python = "/opt/venv/bin/python"
+    command = ["docker", "run", "--rm", "--read-only", "--network=none", "--tmpfs=/tmp"]
+    command += ["--platform=linux/arm64", f"--volume={found.stdout.strip()}:/mnt:ro"]
+    return [*command, "--entrypoint=/mnt", image, python]
+
+
+@pytest.fixture(scope="module")
+def native() -> list[str]:
+    """The same for this machine: Python of the environment `litert`."""
+    return [str(virtualenvs.ensure(environments.load("litert"), print) / "bin" / "python")]
+
+
+@pytest.mark.skipif(platform.machine() == "aarch64", reason="here ARM is no emulation")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("detector", ["untrained", "trained"])
+def test_arm_detects_what_this_machine_detects(
+    emulated: list[str], native: list[str], detector: str, precision: str, tmp_path: Path
+) -> None:
+    artifact, data = {
+        "untrained": (TINY / "tflite" / precision, TINY / "data"),
+        "trained": (TRAINED / precision / "convert", few_photos(tmp_path)),
+    }[detector]
+    if not (artifact / "detector.json").is_file():
+        pytest.skip(f"there is no {artifact.relative_to(REPOSITORY)}")
+
+    here = predicted(native, REPOSITORY, artifact, data, tmp_path / "here")
+    there = predicted(emulated, REPOSITORY, artifact, data, tmp_path / "there")
+
+    assert here["machine"] != there["machine"] == "aarch64"
+    assert any(photo["scores"] for photo in here["photos"])
+    for ours, theirs in zip(here["photos"], there["photos"], strict=True):
+        assert theirs["file"] == ours["file"]
+        assert theirs["classes"] == ours["classes"]
+        assert theirs["scores"] == pytest.approx(ours["scores"], abs=1e-4)
+        for box, other in zip(ours["boxes"], theirs["boxes"], strict=True):
+            assert other == pytest.approx(box, abs=0.05)
+
+
+def few_photos(folder: Path) -> Path:
+    """Two test photos: each takes seconds under emulation."""
+    test = folder / "data" / "test"
+    test.mkdir(parents=True)
+    for photo in sorted((REPOSITORY / "data/images/test").glob("*.jpg"))[:2]:
+        (test / photo.name).write_bytes(photo.read_bytes())
+    return folder / "data"
+
+
+def predicted(
+    python: list[str], root: Path, artifact: Path, data: Path, output: Path
+) -> dict[str, list]:
+    """What predict.py wrote, run by ``python``, in a container where that is `docker run ...`."""
+    output.mkdir(mode=0o777)
+    output.chmod(0o777)  # whatever the umask
+    program = [*PROGRAM, f"--artifact={artifact}", f"--data={data}", f"--output={output}"]
+    program[0] = str(root / program[0])
+    if python[0] == "docker":
+        mounts = [f"--volume={path}:{path}:ro" for path in (root / "scripts", artifact, data)]
+        python = [*python[:3], *mounts, f"--volume={output}:{output}", *python[3:]]
+    done = subprocess.run(
+        [*python, *program], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list] = json.loads((output / "predictions.json").read_text())
+    return found
