@@ -14,6 +14,7 @@ On SIGTERM requests that were accepted are finished, then the program ends with 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def serve(given: argparse.Namespace) -> None:
         name=given.model or runtime.detector.name,
         platform=given.runtime,
         score_threshold=given.score_threshold,
+        version=version(given.artifact),
     )
     limits = Limits(
         body_bytes=round(given.max_body * (1 << 20)),
@@ -91,6 +93,15 @@ def serve(given: argparse.Namespace) -> None:
     say(f"{model.name}: http://{given.host}:{port}/ (Ctrl-C or SIGTERM ends it)")
     serve_until_stopped(Service(model, limits), listening)
     say("ended")
+
+
+def version(artifact: Path) -> str:
+    """Which detector this is, as its package's provenance says; "unpacked" without one."""
+    try:
+        digest: str = json.loads((artifact / "provenance.json").read_text("utf-8"))["detector"]
+    except (OSError, ValueError, KeyError):
+        return "unpacked"
+    return digest[:12]
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Model:
     name: str
     platform: str  # "openvino", as the protocol's metadata call it
     score_threshold: float
-    version: str = ""  # of the detector
+    version: str  # of the detector
 
     @property
     def classes(self) -> tuple[str, ...]:

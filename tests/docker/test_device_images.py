@@ -291,6 +291,8 @@ def test_it_serves_what_was_verified_and_says_how_it_is(
         scores = [one["score"] for one in json.loads(answer)["detections"]]
         expected = [score for score in photo["scores"] if score >= 0.3]  # type: ignore[attr-defined]
         assert scores == pytest.approx(expected, abs=1e-4)
+    about = json.loads(ask(port, "GET", "/v2")[1])
+    assert about["version"] == packed.detector[:12]
     # By the experiment's name, for clients of the protocol.
     assert ask(port, "GET", "/v2/models/default/ready")[0] == 200
     assert run(["docker", "exec", name, "/opt/drydock/run", "health"]).returncode == 0

@@ -70,7 +70,8 @@ def test_tritonclient_finds_the_server_and_its_model(client: triton.InferenceSer
     assert client.is_model_ready("white finder")
     assert client.is_model_ready("white finder", "1")
     assert not client.is_model_ready("another")
-    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    about = client.get_server_metadata()
+    assert (about["version"], about["extensions"]) == ("7", ["binary_tensor_data"])
     model = client.get_model_metadata("white finder")
     assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]}]
     assert [output["name"] for output in model["outputs"]] == [

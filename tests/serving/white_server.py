@@ -51,7 +51,7 @@ class White:
 
 
 def main() -> None:
-    model = Model(White(), "white finder", "none", score_threshold=0.5)
+    model = Model(White(), "white finder", "none", score_threshold=0.5, version="7")
     limits = Limits(
         body_bytes=int(os.environ.get("BODY_BYTES", "4194304")),
         body_seconds=float(os.environ.get("BODY_SECONDS", "20")),
