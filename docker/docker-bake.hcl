@@ -9,10 +9,14 @@ variable "DRYDOCK_SNAPSHOT" { default = "on" }
 variable "DRYDOCK_CA" { default = "" }
 # A pip.conf whose index-url is used while building; never part of an image.
 variable "DRYDOCK_PIP_CONF" { default = "" }
+# The folder that holds what no registry has: Rockchip's wheel for rk3399pro.
+variable "DRYDOCK_VENDOR" { default = "docker/rk3399pro" }
 variable "TAG" { default = "dev" }
 
 # All that a computer can need; train-cuda is of use to hosts with an NVIDIA GPU only.
 group "default" { targets = ["train", "openvino", "litert", "nvidia", "movidius", "rknn", "render"] }
+# Not without Rockchip's wheel.
+group "vendor" { targets = ["rk3399pro"] }
 group "gpu" { targets = ["train-cuda"] }
 group "devices" {
   targets = [
@@ -116,6 +120,13 @@ target "rknn" {
   context  = "docker/rknn"
   contexts = { base = "target:base", builder = "target:builder" }
   tags     = ["drydock/rknn:${TAG}"]
+}
+
+target "rk3399pro" {
+  inherits = ["_common"]
+  context  = "docker/rk3399pro"
+  contexts = { base = "target:base", builder = "target:builder", vendor = DRYDOCK_VENDOR }
+  tags     = ["drydock/rk3399pro:${TAG}"]
 }
 
 target "render" {

@@ -23,6 +23,7 @@ _LINTERS = (
     ("lint-imports", "--no-logo"),
     (
         *("shellcheck", "inv", ".ci/run", "docker/base/apt-install", "docker/base/make-venv"),
+        *("docker/rk3399pro/check-wheel", "docker/rk3399pro/install-toolkit"),
         *("docker/bullseye/apt-install", "docker/device/base/unpack-packages", *_TEST_SCRIPTS),
         "docker/device/base/trim-venv",
     ),
@@ -43,7 +44,7 @@ _STAGE_TESTS = {
     "render": ("tests/stages/test_render_photos.py", "tests/stages/test_render_plan.py"),
     "openvino": ("tests/stages/test_openvino.py",),
     "litert": ("tests/stages/test_litert.py",),
-    "rknn": ("tests/stages/test_rknn.py",),
+    "rknn": ("tests/stages/test_rknn.py", "tests/stages/test_rk3399pro.py"),
     "nvidia": ("tests/stages/test_onnx.py",),
     "movidius": ("tests/stages/test_movidius.py",),
     environments.SERVING_TESTS: ("tests/serving",),

@@ -96,6 +96,14 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     run: tuple[str, ...] = ()  # further options of `docker run`
 
 
+class VendorWheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A package that no registry has: fetched from its maker, or brought in a folder."""
+
+    file: str  # the wheel's name
+    md5: str  # of the wheel; what its maker publishes
+    archive: str  # the URL of the archive that holds it
+
+
 class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``docker/<name>/environment.toml``, those of devices in ``docker/device/``."""
 
@@ -108,6 +116,7 @@ class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     # Programs out of packages that do not fit this Python: docker/<environment>/<tool>/ has a lock
     # for the Python named here, and what it installs lies in the virtualenv's tools/<tool>/.
     tools: dict[str, str] = {}
+    vendor: VendorWheel | None = None
     device: Device | None = None  # docker/device/: runs beside a detector, away from this host
 
 

@@ -55,8 +55,14 @@ def load(name: str, root: Path = ROOT) -> Environment:
 
 
 def used(gpu: bool) -> list[str]:
-    """The environments that a host with or without an NVIDIA GPU uses."""
-    return [name for name in names() if gpu or not load(name).file.variant_of]
+    """The environments that a host with or without an NVIDIA GPU can make without further ado.
+
+    Not those that need what no package registry has.
+    """
+    files = {name: load(name).file for name in names()}
+    return [
+        name for name, file in files.items() if (gpu or not file.variant_of) and not file.vendor
+    ]
 
 
 def gpu_variant(environment: Environment) -> Environment:

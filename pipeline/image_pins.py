@@ -18,7 +18,7 @@ _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)", re.MULTILINE | re.IGN
 # Where else an instruction names an image: COPY --from=, RUN --mount=type=bind,from=
 _ALSO_FROM = re.compile(r"^(?:COPY|ADD|RUN)\b.*?(?:--|,)from=([^\s,]+)", re.MULTILINE)
 # Put in by who builds, or nothing at all.
-_NAMED = ("scratch", "base", "builder", "runtime", "tools")
+_NAMED = ("scratch", "base", "builder", "runtime", "tools", "vendor")
 # Digests that look like pins and are none, by how they begin: published by mistake, or of a single
 # platform where others would fetch nothing.
 _TRAPS = {

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import docker_engine
+from pipeline import docker_engine, environments, vendor, virtualenvs
 from pipeline.client import signals_raise
 from pipeline.errors import DrydockError, HostError
 
@@ -84,7 +84,7 @@ def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
         return found
     if reason := engine_problem(docker_engine.version()):
         raise HostError(reason)
-    environ = builder_environment(os.environ)
+    environ = builder_environment(os.environ) | _vendor(environment, root, say)
     target = bake_name(environment)
     matrix = _matrix(target, root, environ)
     tags = {name: image_tag(name, digest) for name in build_order(target, matrix)}
@@ -100,7 +100,7 @@ def ensure_image(environment: str, digest: str, root: Path, say: Say) -> str:
 
 def build_from_nothing(environment: str, tag: str, root: Path, say: Say) -> str:
     """The id of the environment's image built without any cache, as `drydock/<name>:<tag>`."""
-    environ = builder_environment(os.environ)
+    environ = builder_environment(os.environ) | _vendor(environment, root, say)
     target = bake_name(environment)
     matrix = _matrix(target, root, environ)
     tags = {name: f"drydock/{name}:{tag}" for name in build_order(target, matrix)}
@@ -234,6 +234,15 @@ def steps(lines: Iterable[str]) -> Iterator[str]:
             begun[number] = f"  step {match[1]}: {' '.join(command.split())[:70]}"
         elif (step := begun.pop(number, None)) and text != "CACHED":
             yield step
+
+
+def _vendor(environment: str, root: Path, say: Say) -> dict[str, str]:
+    """The builder's setting for an environment that needs what no registry has."""
+    known = environment in environments.names(root)  # a base is none
+    wheel = environments.load(environment, root).file.vendor if known else None
+    if not wheel:
+        return {}
+    return {vendor.SETTING: str(vendor.ensure(wheel, virtualenvs.cache_folder(), say).parent)}
 
 
 def _matrix(environment: str, root: Path, environ: Mapping[str, str]) -> dict[str, Any]:

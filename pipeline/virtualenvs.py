@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pipeline import vendor
 from pipeline.environments import Environment
 from pipeline.errors import HostError
 
@@ -44,6 +45,8 @@ def location(environment: Environment) -> Path:
     content = environment.file.python.encode() + b"\n" + environment.lock.read_bytes()
     for tool, python in environment.file.tools.items():
         content += f"{tool} {python}\n".encode() + environment.tool_lock(tool).read_bytes()
+    if environment.file.vendor:
+        content += environment.file.vendor.md5.encode()
     name = f"{environment.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     return cache_folder() / "environments" / name
 
@@ -66,15 +69,17 @@ def ensure(environment: Environment, say: Callable[[str], None]) -> Path:
         shutil.rmtree(building, ignore_errors=True)
         say(f"making the environment '{environment.name}' (first use; kept in {folder})")
         try:
-            _build(environment, building)
+            _build(environment, building, say)
             building.rename(folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return folder
 
 
-def _build(environment: Environment, folder: Path) -> None:
+def _build(environment: Environment, folder: Path, say: Callable[[str], None]) -> None:
     python = environment.file.python
+    wheel = environment.file.vendor
+    brought = vendor.ensure(wheel, cache_folder(), say) if wheel else None
     # Relocatable, because the folder is renamed when it is whole.
     made = _uv(["venv", "--relocatable", "--python", python, str(folder)])
     if made.returncode:
@@ -86,6 +91,11 @@ def _build(environment: Environment, folder: Path) -> None:
     interpreter = ["--python", str(folder / "bin" / "python")]
     packages = ["sync", "--allow-empty-requirements", str(environment.lock)]
     _install(environment, [*packages, *interpreter])
+    if brought:
+        # What it declares is in the lock, as far as it can be had; its checksum is checked.
+        made = _uv(["pip", "install", "--no-deps", "--offline", *interpreter, str(brought)])
+        if made.returncode:
+            raise HostError(f"{brought.name} could not be installed: {_reason(made.stderr)}")
     for tool, wanted in environment.file.tools.items():
         packages = ["install", "--no-deps", "--requirements", str(environment.tool_lock(tool))]
         apart = ["--target", str(folder / "tools" / tool), "--python-version", wanted]

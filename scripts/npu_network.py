@@ -64,6 +64,22 @@ def runner(network: Any, detector: Detector) -> Any:
     return call
 
 
+def check_same_outputs(network: Any, other: Any) -> None:
+    """StageError where two networks of the same input and outputs do not compute the same."""
+    import onnxruntime
+
+    (first, *found) = [
+        onnxruntime.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"])
+        for one in (network, other)
+    ]
+    (given,) = first.get_inputs()
+    values = np.random.default_rng(0).normal(size=given.shape).astype(np.float32)
+    pairs = zip(*(session.run(None, {given.name: values}) for session in (first, *found)))
+    apart = max(np.abs(one - another).max() for one, another in pairs)
+    if not apart <= _DIFFERENCE:  # also for NaN
+        raise StageError(f"rewritten for the toolkit, the network differs by {apart:g}")
+
+
 def _levels(graph: Any, output: str) -> list[str]:
     """The convolutions' outputs that ``output`` concatenates, in order."""
     made_by = _made_by(graph)

@@ -30,6 +30,7 @@ EXCEPTIONS = {
     "detection/runtimes/openvino_2021.py": {"openvino", "libusb_package"},
     "detection/runtimes/onnx.py": {"onnxruntime"},
     "detection/runtimes/litert.py": {"ai_edge_litert"},
+    "detection/runtimes/rknn1.py": {"rknn"},
     "detection/runtimes/rknnlite.py": {"rknnlite"},
     "detection/rknn_toolkit.py": {"rknn"},
     "detection/metrics.py": {"pycocotools"},  # evaluation only, which no device runs
