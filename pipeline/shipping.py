@@ -191,7 +191,7 @@ def _one(experiment: Experiment, runner: str, gpu: str, force: bool, stage: str)
         bring_up_to_date(
             experiment, [stage], runner, gpu=gpu, force=[stage] if force else (), held=True
         )
-    except (StageFailed, InputError) as error:
+    except (StageFailed, InputError, HostError) as error:
         say(f"error: {error}")
         return True
     return False

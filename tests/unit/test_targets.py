@@ -95,6 +95,28 @@ def test_one_that_fails_stops_only_itself(project: Project) -> None:
     assert project.artifact("default/box/int8/verify.failed/verify.json").exists()
 
 
+def test_an_environment_that_cannot_be_had_stops_only_its_targets(project: Project) -> None:
+    environment = project.folder / "docker" / "box" / "environment.toml"
+    (project.folder / "docker" / "crate").mkdir()
+    for name in ("environment.toml", "requirements.txt"):
+        content = environment.with_name(name).read_text()
+        (project.folder / "docker" / "crate" / name).write_text(content)
+    wheel = 'file = "crate.whl"\nmd5 = "0"\narchive = "http://127.0.0.1:9/crate.tar.gz"\n'
+    environment.write_text(environment.read_text() + f"[vendor]\n{wheel}")
+    crate = TARGETS.partition("[targets.box]")[2].replace('"box"', '"crate"', 1)
+    crate = crate.replace('environment = "box"', 'environment = "crate"').replace("int8", "fp32")
+    crate = crate.replace('["fp32", "fp32"]', '["fp32"]').replace('package = "box"\n', "")
+    crate = crate.replace('package = "crate"\n', "")
+    project.folder.joinpath("configs/targets.toml").write_text(f"{TARGETS}\n[targets.crate]{crate}")
+
+    done = project.invoke("verify", "--runner", "local", "--target", "all")
+
+    assert done.returncode == 1
+    assert "crate.whl is on no package registry" in done.stdout
+    assert "crate/fp32/verify: done in" in done.stdout
+    assert "box/fp32, box/int8 did not pass" in done.stderr
+
+
 def test_several_at_once_do_the_same(project: Project) -> None:
     done = project.invoke("verify", "--runner", "local", "--target", "box", "--jobs", "2")
 
