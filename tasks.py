@@ -12,6 +12,7 @@ from typing import Any
 from invoke import Collection, task
 
 from pipeline import (
+    annotation,
     benchmarking,
     boards,
     checks,
@@ -76,9 +77,10 @@ HELP = {
     "tag": "of the pushed images, as in v1.2",
     "packages": "folder of packages (default: those of the experiment)",
     "sign": "sign and attest with cosign",
-    "port": "on loopback",
-    "images": "photos to detect on: a folder, a file or a quoted glob",
+    "images": "photos to detect on: a folder, a file or a quoted glob; to annotate: a folder",
     "score_threshold": "below it a detection is not shown",
+    "port": "of this machine's loopback (annotate: 0 takes any that is free)",
+    "browser": "show it in a browser also where there is a desktop",
     "raw_dir": "the photos as taken",
     "save_dir": "where the resized ones go",
     "output": "folder to write to",
@@ -142,6 +144,17 @@ def check(_, name="default", data=None, runner="auto"):
     experiment = open_experiment(name, given(locals()))
     bring_up_to_date(experiment, ["check"], runner, force=["check"])
     print(f"contact sheet: {shown(experiment.output('check') / 'contact_sheet.jpg')}")
+
+
+@command
+def annotate(_, name="default", images=None, port="0", browser=False, runner="auto"):
+    """Draw boxes on photos with labelImg, saved beside each photo as they are drawn.
+
+    It opens on the desktop; where there is none, or with --browser, at an address on loopback.
+    """
+    experiment = open_experiment(name, {})
+    folder = Path(images).expanduser().absolute() if images else experiment.data
+    annotation.annotate(experiment, folder, port_number(port, free=True), browser, runner)
 
 
 @command
@@ -446,7 +459,7 @@ _images.add_task(list_images, "list", default=True)
 _images.add_task(build_images, "build")
 
 namespace = Collection(
-    *(train, detect, status, explain, compare, check, tensorboard),
+    *(train, detect, status, explain, compare, annotate, check, tensorboard),
     *(convert, verify, benchmark, package, ship, push, serve, targets),
     *(shell, clean, test, lint, lock, bundle),
     Collection("data", fetch, resize, split, render),

@@ -14,7 +14,7 @@ variable "DRYDOCK_VENDOR" { default = "docker/rk3399pro" }
 variable "TAG" { default = "dev" }
 
 # All that a computer can need; train-cuda is of use to hosts with an NVIDIA GPU only.
-group "default" { targets = ["train", "openvino", "litert", "nvidia", "movidius", "rknn", "render"] }
+group "default" { targets = ["train", "openvino", "litert", "nvidia", "movidius", "rknn", "render", "annotate"] }
 # Not without Rockchip's wheel.
 group "vendor" { targets = ["rk3399pro"] }
 group "gpu" { targets = ["train-cuda"] }
@@ -127,6 +127,13 @@ target "rk3399pro" {
   context  = "docker/rk3399pro"
   contexts = { base = "target:base", builder = "target:builder", vendor = DRYDOCK_VENDOR }
   tags     = ["drydock/rk3399pro:${TAG}"]
+}
+
+target "annotate" {
+  inherits = ["_common"]
+  context  = "docker/annotate"
+  contexts = { base = "target:bullseye", builder = "target:bullseye-builder" }
+  tags     = ["drydock/annotate:${TAG}"]
 }
 
 target "render" {

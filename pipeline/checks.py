@@ -47,6 +47,7 @@ _STAGE_TESTS = {
     "rknn": ("tests/stages/test_rknn.py", "tests/stages/test_rk3399pro.py"),
     "nvidia": ("tests/stages/test_onnx.py",),
     "movidius": ("tests/stages/test_movidius.py",),
+    "annotate": ("tests/stages/test_annotate.py",),
     environments.SERVING_TESTS: ("tests/serving",),
 }
 # Made in 'train' for the environments that cannot make an export themselves.

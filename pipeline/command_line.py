@@ -98,8 +98,10 @@ def names(values: Iterable[str]) -> list[str]:
     return [name for value in values for name in value.replace(",", " ").split()]
 
 
-def port_number(text: str) -> int:
-    """A TCP port that a user may open."""
+def port_number(text: str, free: bool = False) -> int:
+    """A TCP port that a user may open; with ``free`` also 0, for any that is."""
+    if free and text == "0":
+        return 0
     if not text.isdigit() or not 1024 <= int(text) <= 65535:
         raise InputError(f"--port {text}: a number from 1024 to 65535 is wanted")
     return int(text)
