@@ -26,6 +26,7 @@ from pipeline import (
     shipping,
     tools,
     trial,
+    webpage,
 )
 from pipeline import bundle as air_gap
 from pipeline.command_line import (
@@ -39,7 +40,7 @@ from pipeline.command_line import (
 from pipeline.configuration import load_stages
 from pipeline.execute import bring_up_to_date, survey
 from pipeline.experiment import open_experiment
-from pipeline.screen import shown
+from pipeline.screen import megabytes, shown
 from pipeline.targets import with_targets
 
 HELP = {
@@ -308,6 +309,13 @@ def benchmark(  # noqa: PLR0917
 
 
 @command
+def write_report(_, name="default"):
+    """Put an experiment on one page for a browser: accuracy, devices, pictures, data."""
+    path = webpage.write(open_experiment(name, {}))
+    print(f"{shown(path)} ({megabytes(path.stat().st_size)}, pictures inside)")
+
+
+@command
 def list_devices(_, name="default", json=False):
     """Show what came of each device: accuracy, verified or not, latency, where it was measured."""
     devices.show(open_experiment(name, {}), json)
@@ -467,4 +475,5 @@ namespace = Collection(
 )
 namespace.add_task(examine, "doctor")
 namespace.add_task(list_devices, "devices")
+namespace.add_task(write_report, "report")
 namespace.add_task(list_materials, "sbom")

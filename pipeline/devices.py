@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     caution: str = ""
     accepted: str = ""  # the reason for accepting a loss
     checked_on: str = ""  # what ran in the device's place, where it was not the device
-    attempts: list[dict[str, Any]] = []  # at quantizing
+    tried: list[dict[str, Any]] = []  # ways to quantize, and how close each came
     measured: list[dict[str, Any]] = []  # benchmarks, the first that of this host
 
     @property
@@ -95,7 +95,7 @@ def row(
         caution=judged.get("caution") or "",
         accepted=judged.get("accepted") or "",
         checked_on=stand_in if judged else "",
-        attempts=[] if artifact.reasons else _attempts(artifact.output),
+        tried=[] if artifact.reasons else _tried(artifact.output),
         measured=measured,
     )
 
@@ -240,9 +240,9 @@ def _latency(measured: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _attempts(artifact: Path) -> list[dict[str, Any]]:
-    attempts: list[dict[str, Any]] = _read(artifact / "calibration.json").get("attempts", [])
-    return attempts
+def _tried(artifact: Path) -> list[dict[str, Any]]:
+    tried: list[dict[str, Any]] = _read(artifact / "calibration.json").get("tried", [])
+    return tried
 
 
 def _newer(path: Path, other: Path) -> bool:
