@@ -11,24 +11,7 @@ from typing import Any
 
 from invoke import Collection, task
 
-from pipeline import (
-    annotation,
-    benchmarking,
-    boards,
-    checks,
-    devices,
-    doctor,
-    image_list,
-    locks,
-    publishing,
-    report,
-    sbom,
-    shipping,
-    tools,
-    trial,
-    webpage,
-)
-from pipeline import bundle as air_gap
+from pipeline import report, tools
 from pipeline.command_line import (
     after_dashes,
     errors_told,
@@ -40,8 +23,25 @@ from pipeline.command_line import (
 from pipeline.configuration import load_stages
 from pipeline.execute import bring_up_to_date, survey
 from pipeline.experiment import open_experiment
+from pipeline.late import late
 from pipeline.screen import megabytes, shown
 from pipeline.targets import with_targets
+
+# What few commands need. `late` keeps it from costing all the others a tenth of a second.
+annotation = late("pipeline.annotation")
+webpage = late("pipeline.webpage")
+benchmarking = late("pipeline.benchmarking")
+boards = late("pipeline.boards")
+checks = late("pipeline.checks")
+devices = late("pipeline.devices")
+doctor = late("pipeline.doctor")
+image_list = late("pipeline.image_list")
+locks = late("pipeline.locks")
+publishing = late("pipeline.publishing")
+sbom = late("pipeline.sbom")
+shipping = late("pipeline.shipping")
+trial = late("pipeline.trial")
+air_gap = late("pipeline.bundle")
 
 HELP = {
     "name": "the experiment: a folder of its own in artifacts/",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,10 +14,12 @@ from pipeline.configuration import load_settings
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import Outcome, command_line
 from pipeline.experiment import ARTIFACTS, Experiment
-from pipeline.packaging import Package
 from pipeline.plan import Step
 from pipeline.screen import duration, say, shown, table
 from pipeline.targets import load_targets
+
+if TYPE_CHECKING:
+    from pipeline.packaging import Package  # reads much that a report does not need
 
 
 def chosen(experiment: Experiment) -> None:
