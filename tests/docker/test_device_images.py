@@ -14,6 +14,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -300,11 +301,13 @@ def test_it_serves_what_was_verified_and_says_how_it_is(
     status, answer = ask(port, "POST", "/detect", b"rubbish")
     assert status == 400 and b"/" not in answer
 
-    began = time.monotonic()
     run(["docker", "kill", "--signal=TERM", name])
+    told = datetime.now(timezone.utc)
     ended = run(["docker", "wait", name])
     assert ended.stdout.strip() == "0"
-    assert time.monotonic() - began < 1.5  # some of it for the engine's own work
+    # By the engine's clock: starting its commands takes longer than what is measured.
+    finished = run(["docker", "inspect", "--format={{.State.FinishedAt}}", name]).stdout
+    assert datetime.fromisoformat(finished[:23] + "+00:00") - told < timedelta(seconds=1)
 
 
 def test_a_video_gives_a_line_for_each_frame(packed: Package, found: Path) -> None:
