@@ -69,6 +69,7 @@ HELP = {
     "seconds": "for each measurement in a round",
     "on": "a board to measure on instead of this host, as ssh://user@board or ssh://user@board:22",
     "threads": "cores that a network may use; 0: all",
+    "device": "CPU, GPU, CUDA, MYRIAD: the device itself where this host has it, or its stand-in",
     "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
     "datasets": "folders of data/ to take along, several with commas",
     "without_images": "packages only, for hosts without a container engine",
@@ -165,6 +166,7 @@ def detect(  # noqa: PLR0917
     name="default",
     target=None,
     precision=None,
+    device=None,
     score_threshold=None,
     runner="auto",
     gpu="auto",
@@ -176,6 +178,8 @@ def detect(  # noqa: PLR0917
     experiment = open_experiment(name, given(locals()))
     photos = Path(images).expanduser().absolute() if images else None
     stages = ["detect"]
+    if device:
+        experiment = shipping.running_on(experiment, names(target), device)
     if target:
         stages = [
             one.detect for one in shipping.chosen(experiment, names(target), names(precision))
@@ -204,6 +208,7 @@ def verify(  # noqa: PLR0917
     name="default",
     target=None,
     precision=None,
+    device=None,
     accept_loss=None,
     runner="auto",
     force=False,
@@ -211,6 +216,8 @@ def verify(  # noqa: PLR0917
 ):
     """Hold converted detectors against the trained one on the test photos; fails closed."""
     experiment = open_experiment(name, {})
+    if device:
+        experiment = shipping.running_on(experiment, names(target), device)
     variants = shipping.chosen(experiment, names(target), names(precision))
     if accept_loss:
         experiment = shipping.accepting(experiment, variants, accept_loss)
@@ -288,6 +295,7 @@ def benchmark(  # noqa: PLR0917
     name="default",
     target=None,
     precision=None,
+    device=None,
     rounds=3,
     seconds=3.0,
     threads=0,
@@ -299,6 +307,8 @@ def benchmark(  # noqa: PLR0917
     With --on they are carried to a board and measured there; they must be verified.
     """
     experiment = open_experiment(name, {})
+    if device:
+        experiment = shipping.running_on(experiment, names(target), device)
     variants = shipping.chosen(experiment, names(target), names(precision))
     options = {"rounds": rounds, "seconds": seconds, "threads": threads}
     with devices.shown_at_the_end(experiment):

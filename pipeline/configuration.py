@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     override: str
     score_threshold: float
     targets: tuple[str, ...]
+    devices: dict[str, str] = {}  # per target: what it runs on, where that is not the target's own
     # Per variant ("openvino-cpu/int8"), why a loss beyond the tolerance was accepted.
     accepted_losses: dict[str, str] = {}
 
@@ -110,6 +111,7 @@ class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     description: str
     python: str  # "3.11"
     base: str = "base"  # the folder in docker/ that the image builds on
+    builder: str = ""  # the folder whose builder makes it, where that is not the base's own
     gpu: bool = False  # can use an NVIDIA GPU
     variant_of: str = ""  # taken in place of that environment where there is an NVIDIA GPU
     platform: str = ""  # linux/arm64: what it is built for, where that is not the builder's own

@@ -191,7 +191,11 @@ def gather_facts(
         boxes=model_card.boxes_per_class(steps["records"].output),
         metrics={} if evaluate.reasons else _json(evaluate.output / "metrics.json"),
         verified={one.name: _json(steps[one.verify].output / "verify.json") for one in passed},
-        stand_ins={one.name: one.target.stand_in for one in passed},
+        stand_ins={
+            one.name: one.target.stand_in
+            for one in passed
+            if steps[one.predict].options["device"] == one.target.device
+        },
         inside=inside,
         weights=load_weights().get(weights),
     )

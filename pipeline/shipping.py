@@ -21,7 +21,15 @@ from pipeline.local_runner import die_with_parent
 from pipeline.packaging import Package
 from pipeline.plan import needed
 from pipeline.screen import say
-from pipeline.targets import Target, Variant, every, refusal, variants, with_targets
+from pipeline.targets import (
+    Target,
+    Variant,
+    every,
+    on_chosen_device,
+    refusal,
+    variants,
+    with_targets,
+)
 
 
 def chosen(
@@ -37,7 +45,11 @@ def chosen(
     refused = {
         variant.target.name: why for variant in found if (why := refusal(variant.target, kind))
     }
-    fitting = [variant for variant in found if variant.target.name not in refused]
+    fitting = [
+        Variant(on_chosen_device(variant.target, experiment.settings), variant.precision)
+        for variant in found
+        if variant.target.name not in refused
+    ]
     if unwanted := [why for name, why in refused.items() if name in named or not fitting]:
         raise InputError("; ".join(unwanted) if named else unwanted[0])
     for why in refused.values():
@@ -56,6 +68,25 @@ def begun(experiment: Experiment) -> list[str]:
         for variant in every()
         if experiment.output(variant.artifact).is_dir()
     ]
+
+
+def running_on(experiment: Experiment, targets: Iterable[str], device: str) -> Experiment:
+    """The experiment with ``device`` kept as what ``targets`` run on.
+
+    InputError where one of them knows no such device: the stand-in or the device itself.
+    """
+    devices = dict(experiment.settings.devices)
+    for target in {one.target.name: one.target for one in variants(targets)}.values():
+        possible = [name for name in (target.device, target.itself) if name]
+        if device not in possible:
+            runs = f"runs on {' or '.join(possible)}" if possible else "leaves no choice"
+            raise InputError(f"--device {device}: {target.name} {runs}")
+        devices[target.name] = device
+    return dataclasses.replace(
+        experiment,
+        settings=msgspec.structs.replace(experiment.settings, devices=devices),
+        chosen={**experiment.chosen, "devices": devices},
+    )
 
 
 def accepting(experiment: Experiment, variants: Sequence[Variant], reason: str) -> Experiment:

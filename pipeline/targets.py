@@ -41,6 +41,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     kinds: tuple[str, ...] = ("one_stage",)  # of detectors that it can be made for
     device: str = ""  # what the runtime is told to run on, here
     stand_in: str = ""  # what runs here in the device's place; empty where it is the real thing
+    itself: str = ""  # what the runtime calls the device itself, for `--device` where there is one
     convert: str = ""  # the converter's script; empty where the export itself is the artifact
     converter: str = ""  # the environment it runs in; empty: the target's own
     chip: str = ""  # what the converter makes it for
@@ -179,8 +180,16 @@ def with_targets(settings: Settings) -> dict[str, Stage]:
     stages = dict(load_stages())
     for target in load_targets().values():
         for precision in target.precisions:
-            stages |= _stages(Variant(target, precision), settings.accepted_losses)
+            variant = Variant(on_chosen_device(target, settings), precision)
+            stages |= _stages(variant, settings.accepted_losses)
     return stages
+
+
+def on_chosen_device(target: Target, settings: Settings) -> Target:
+    """The target as it runs where ``--device`` said; as it is where nothing was said of it."""
+    device = settings.devices.get(target.name, target.device)
+    stand_in = target.stand_in if device == target.device else ""
+    return msgspec.structs.replace(target, device=device, stand_in=stand_in)
 
 
 def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:

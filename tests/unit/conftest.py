@@ -112,6 +112,7 @@ environment = "box"
 runtime = "box"
 device = "BOX"
 stand_in = "a crate"
+itself = "BOX 7"
 package = "box"
 convert = "scripts/convert_box.py"
 precisions = ["fp32", "int8"]

@@ -48,3 +48,10 @@ def test_rounds_alternate_and_stand_ins_are_named(project: Project) -> None:
     assert result["stand_in"] == "a crate"
     assert "stand-in: a crate" in done.stdout
     assert not project.artifact("default/.benchmark").exists()
+
+    project.invoke(
+        *("benchmark", "--runner", "local", "--target", "box", "--precision", "int8"),
+        *("--rounds", "1", "--device", "BOX 7"),
+    )
+    result = json.loads(project.artifact("default/box/int8/benchmark/benchmark.json").read_text())
+    assert result["stand_in"] == ""

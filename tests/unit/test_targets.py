@@ -172,12 +172,50 @@ def test_a_target_detects_in_its_own_environment(project: Project, tmp_path: Pat
     assert record["key"]["options"]["runtime"] == "box"
 
 
+VERIFY = ("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
+
+
+def test_a_host_with_the_device_verifies_on_it_and_keeps_that(project: Project) -> None:
+    def ran_on() -> str:
+        path = project.artifact("default/box/fp32/predict/run.json")
+        return str(json.loads(path.read_text())["key"]["options"]["device"])
+
+    project.invoke(*VERIFY)
+    assert ran_on() == "BOX"
+
+    there = project.invoke(*VERIFY, "--device", "BOX 7")
+    assert "device was BOX, now BOX 7" in there.stdout
+    assert "convert: done in" not in there.stdout
+    assert ran_on() == "BOX 7"
+    assert "done in" not in project.invoke(*VERIFY).stdout
+
+    project.invoke(*VERIFY, "--device", "BOX")
+    assert ran_on() == "BOX"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "box"), "box runs on BOX or BOX 7"),
+        ((), "no target"),
+        (("--target", "tensorflow"), "nothing is converted"),
+    ],
+)
+def test_a_device_that_a_target_does_not_know_is_refused(
+    project: Project, arguments: tuple[str, ...], message: str
+) -> None:
+    done = project.invoke("verify", "--runner", "local", "--device", "SHED", *arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not project.artifact("default").exists()
+
+
 def test_a_changed_runtime_is_run_again(project: Project) -> None:
-    verify = ("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
-    project.invoke(*verify)
+    project.invoke(*VERIFY)
     project.folder.joinpath("scripts/detection/runtimes/box.py").write_text("# changed\n")
 
-    again = project.invoke(*verify)
+    again = project.invoke(*VERIFY)
 
     assert "box/fp32/predict: scripts/detection/runtimes/box.py changed" in again.stdout
     assert "convert: done in" not in again.stdout
