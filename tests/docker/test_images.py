@@ -21,7 +21,10 @@ variable "DRYDOCK_PIP_CONF" { default = "" }
 target "small" {
   context  = "docker/small"
   contexts = { base = "docker-image://%s" }
-  secret   = DRYDOCK_PIP_CONF == "" ? [] : ["id=pip,src=${DRYDOCK_PIP_CONF}"]
+  secret = concat(
+    DRYDOCK_CA == "" ? [] : ["id=ca,src=${DRYDOCK_CA}"],
+    DRYDOCK_PIP_CONF == "" ? [] : ["id=pip,src=${DRYDOCK_PIP_CONF}"],
+  )
 }
 """
 
@@ -95,6 +98,29 @@ def test_secrets_reach_the_build_and_do_not_stay(
     assert "token" not in json.dumps(inspect(identity))
     room.image = identity
     assert room.run("sh", "-c", "! grep -s token-in-an-address /etc/pip.conf") == 0
+
+
+def test_certificates_and_proxies_are_used_and_are_nowhere_in_the_image(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked for in every layer and in the configuration, not where they are expected."""
+    authority = project.root / "company-ca.pem"
+    authority.write_text("certificate-of-a-company\n")
+    monkeypatch.setenv("DRYDOCK_CA", str(authority))
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:word-of-a-proxy@127.0.0.1:9")
+    # The patterns do not match themselves, which the image's history holds.
+    steps = (
+        "USER 0:0\nRUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt"
+        f" echo {uuid.uuid4()} >/mark"
+        " && grep -q certificate-of-a-compan[y] /etc/ssl/certs/ca-certificates.crt"
+        " && echo $HTTPS_PROXY | grep -q word-of-a-prox[y]"
+    )
+    identity = project.build(steps, uuid.uuid4().hex)
+
+    saved = subprocess.run(["docker", "save", identity], capture_output=True, check=True).stdout
+    assert b"ustar" in saved  # plain archives: what is in them can be found
+    for secret in (b"certificate-of-a-company", b"word-of-a-proxy"):
+        assert secret not in saved
 
 
 def test_a_host_without_the_builder_is_told_what_to_install(
