@@ -72,6 +72,8 @@ def _engine(seen: Host) -> Finding:
 
 
 def _builder(seen: Host) -> Finding:
+    if seen.build_problem:
+        return Finding("builder", "none that this engine can use", seen.build_problem)
     if seen.buildx:
         return Finding("builder", seen.buildx)
     lacking = not seen.engine_problem

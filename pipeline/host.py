@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import docker_engine, hardware, virtualenvs
+from pipeline import docker_engine, hardware, images, virtualenvs
 
 # Intel's vendor id of the Myriad X: 2485 before a program is loaded, f63b once it runs.
 _MYRIAD_VENDOR = "03e7"
@@ -21,6 +21,7 @@ class Host:
 
     engine_problem: str | None = None  # why no engine can be used
     engine: str = ""  # its version
+    build_problem: str | None = None  # why it runs images but cannot build them
     rootless: bool = False
     buildx: str = ""
     machine: str = "x86_64"
@@ -45,6 +46,7 @@ def look(pythons: list[str]) -> Host:
     return Host(
         engine_problem=problem,
         engine=str(info.get("ServerVersion", "")),
+        build_problem=None if problem else images.engine_problem(docker_engine.version()),
         rootless=hardware.rootless(info),
         buildx=_first_line(["docker", "buildx", "version"]),
         machine=platform.machine(),

@@ -39,6 +39,7 @@ def test_a_host_that_has_everything_needs_nothing() -> None:
     [
         ({"buildx": ""}, "builder", "docker-buildx-plugin"),
         ({"buildx": "", "engine_problem": "none runs"}, "builder", ""),
+        ({"build_problem": "too old: update it"}, "builder", "update it"),
         ({"emulated": ()}, "architectures", "qemu-user-static"),
         ({"emulated": (), "machine": "aarch64"}, "architectures", ""),
         ({"nvidia_driver": True}, "NVIDIA GPU", "nvidia-container-toolkit"),
