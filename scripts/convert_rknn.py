@@ -102,7 +102,7 @@ def convert(asked: Request) -> None:
     else:
         onnx.save(network, simulation / rknn_toolkit.ONNX)
     model = asked.output.absolute() / "model.rknn"
-    rknn_toolkit.built(simulation, asked.detector.input).do("export_rknn", str(model))
+    rknn_toolkit.export(simulation, asked.detector.input, model)
     finish(asked, calibration)
     say(f"RKNN {asked.precision} for {asked.chip}: {model.stat().st_size / 1e6:.1f} MB")
 
