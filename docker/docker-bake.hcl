@@ -11,6 +11,10 @@ variable "DRYDOCK_CA" { default = "" }
 variable "DRYDOCK_PIP_CONF" { default = "" }
 # The folder that holds what no registry has: Rockchip's wheel for rk3399pro.
 variable "DRYDOCK_VENDOR" { default = "docker/rk3399pro" }
+# Where layers are kept between builds of a CI, e.g. type=gha or type=registry,ref=...; needs a
+# builder that can export them (docker buildx create --driver docker-container).
+variable "DRYDOCK_CACHE_FROM" { default = "" }
+variable "DRYDOCK_CACHE_TO" { default = "" }
 variable "TAG" { default = "dev" }
 
 # All that a computer can need; train-cuda is of use to hosts with an NVIDIA GPU only.
@@ -37,6 +41,8 @@ target "_common" {
     DRYDOCK_CA == "" ? [] : ["id=ca,src=${DRYDOCK_CA}"],
     DRYDOCK_PIP_CONF == "" ? [] : ["id=pip,src=${DRYDOCK_PIP_CONF}"],
   )
+  cache-from = DRYDOCK_CACHE_FROM == "" ? [] : [DRYDOCK_CACHE_FROM]
+  cache-to   = DRYDOCK_CACHE_TO == "" ? [] : [DRYDOCK_CACHE_TO]
   attest = ["type=provenance,disabled=true"] # it holds the time of the build
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -257,3 +258,24 @@ def test_a_build_that_can_be_repeated_gives_the_same_image(project: Project) -> 
     )
 
     assert first == second
+
+
+def test_the_matrix_can_be_built_by_itself_with_a_cache_for_ci() -> None:
+    """As `docker buildx bake` reads it, all groups at once."""
+    command = ["docker", "buildx", "bake", "--file=docker/docker-bake.hcl", "--print"]
+    settings = {"DRYDOCK_CACHE_FROM": "type=gha", "DRYDOCK_CACHE_TO": "type=gha,mode=max"}
+    done = subprocess.run(
+        [*command, "default", "gpu", "vendor", "devices"],
+        cwd=REPOSITORY,
+        env={**os.environ, **settings},
+        capture_output=True,
+        check=True,
+    )
+    targets = json.loads(done.stdout)["target"]
+
+    names = {images.bake_name(name) for name in (*environments.names(), *environments.devices())}
+    assert names <= targets.keys()
+    for target in targets.values():
+        assert target["cache-from"] == ["type=gha"]
+        assert target["cache-to"] == ["type=gha,mode=max"]
+    assert targets["device-arm64"]["platforms"] == ["linux/arm64"]
