@@ -218,7 +218,7 @@ def lines(one: Row) -> list[tuple[str, ...]]:
         one.precision,
         "" if one.size_bytes is None else megabytes(one.size_bytes),
         "" if one.mAP is None else f"{one.mAP:.3f}",
-        "" if one.difference is None else f"{-one.difference:.3f}",
+        "" if one.difference is None else f"{0.0 - round(one.difference, 3):.3f}",
         f"{one.state} ({one.checked_on})" if one.checked_on else one.state,
     )
     if not one.measured:

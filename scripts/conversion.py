@@ -36,6 +36,7 @@ class Request:
     seed: int
     output: Path
     detector: Detector
+    attempts: int = 9  # more than any converter knows
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ def request(description: str, onnx: bool = False) -> Request:
     parser.add_argument("--precision", choices=PRECISIONS, required=True)
     parser.add_argument("--chip", default="", help="what to convert for, where there are several")
     parser.add_argument("--seed", type=int, default=1, help="draws the calibration photos")
+    parser.add_argument(
+        "--attempts", type=int, default=9, help="ways to quantize that are tried at most"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     given = parser.parse_args()
+    if given.attempts < 1:
+        parser.error("--attempts: at least one way to quantize has to be tried")
     if given.precision == "int8" and given.data is None:
         parser.error("--precision int8 is calibrated on photos: give --data")
     detector = read_detector(given.export)

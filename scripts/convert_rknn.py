@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from attempts import COMPARED_PHOTOS, Closeness, closeness_of
 from console import InputError, StageError, run, say
 from conversion import CalibrationSet, Request, calibration_set, finish, request
 from detection import rknn_toolkit
-from detection.agreement import compare
 from detection.decoding import decode
 from detection.detections import Detections
 from detection.detector import Detector
@@ -35,9 +35,7 @@ from npu_network import for_npu, runner
 
 # Ranges settle after a few dozen photos, and the toolkit keeps every layer's output of all of them.
 _CALIBRATION_PHOTOS = 40
-_COMPARED_PHOTOS = 8
 _SEARCHED_PHOTOS = 8  # the search takes minutes for each
-_SHOWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,22 +54,6 @@ METHODS = (
     Method("last layers in 16-bit integers", "normal", ends="int16"),  # for chips without floats
     Method("ranges of least squared error", "mmse", photos=_SEARCHED_PHOTOS),
 )
-
-
-@dataclass(frozen=True)
-class Closeness:
-    """How a quantized network's detections agree with the exact one's on the same photos."""
-
-    differing: float  # share of the detections that only one of them shows
-    mean_iou: float
-    mean_score_difference: float
-
-    @property
-    def close(self) -> bool:
-        """Well inside what verify.py allows int8, so that it will pass on other photos too."""
-        return (
-            self.differing <= 0.05 and self.mean_iou >= 0.93 and self.mean_score_difference <= 0.03
-        )
 
 
 def main() -> None:
@@ -114,10 +96,10 @@ def quantize(
 
     Tries ``METHODS`` until one is close. Returns what calibration.json says of it.
     """
-    compared = photos.pictures[:_COMPARED_PHOTOS]
+    compared = photos.pictures[:COMPARED_PHOTOS]
     reference = _detections(runner(network, asked.detector), compared, asked.detector)
     tried: list[tuple[Method, Closeness]] = []
-    for method in METHODS:
+    for method in METHODS[: asked.attempts]:
         used = min(len(photos.pictures), method.photos)
         say(f"quantizing with {used} photos: {method.name}")
         with tempfile.TemporaryDirectory() as folder:
@@ -129,38 +111,18 @@ def quantize(
                 say(f"{asked.chip} cannot do that ({error})")
                 continue
             closeness = closeness_of(reference, found)
-            if not tried or _merit(closeness) > max(_merit(one) for _, one in tried):
+            if not tried or closeness.merit > max(one.merit for _, one in tried):
                 for name in rknn_toolkit.QUANTIZED:
                     shutil.move(Path(folder, name), simulation / name)
-        say(
-            f"on {len(compared)} of the photos {closeness.differing:.1%} of the detections differ, "
-            f"mean IoU {closeness.mean_iou:.3f}, scores by {closeness.mean_score_difference:.3f}"
-        )
+        say(closeness.told(len(compared)))
         tried.append((method, closeness))
         if closeness.close:
             break
-    method, _ = max(tried, key=lambda one: _merit(one[1]))
+    method, _ = max(tried, key=lambda one: one[1].merit)
     return {
         "method": f"post-training, {method.name}",
         "tried": [{"method": one.name, **asdict(closeness)} for one, closeness in tried],
     }
-
-
-def closeness_of(reference: list[Detections], found: list[Detections]) -> Closeness:
-    """The agreement over all photos; where neither detects anything, there is nothing between."""
-    each = [compare(one, other, _SHOWN) for one, other in zip(reference, found)]
-    shown = sum(len(one.reference) + len(one.target) for one in each)
-    ious = np.concatenate([one.ious for one in each])
-    scores = np.concatenate([one.score_differences for one in each])
-    return Closeness(
-        differing=round(sum(one.disagreements for one in each) / max(shown, 1), 4),
-        mean_iou=round(float(ious.mean()), 4) if len(ious) else float(not shown),
-        mean_score_difference=round(float(np.abs(scores).mean()), 4) if len(scores) else 0.0,
-    )
-
-
-def _merit(closeness: Closeness) -> float:
-    return closeness.mean_iou - closeness.differing - closeness.mean_score_difference
 
 
 def _try(
@@ -186,7 +148,7 @@ def _try(
     rknn_toolkit.write_settings(folder, asked.chip)
     candidate = rknn_toolkit.built(folder, given)
     candidate.do("init_runtime")
-    return _detections(candidate.infer, photos[:_COMPARED_PHOTOS], asked.detector)
+    return _detections(candidate.infer, photos[:COMPARED_PHOTOS], asked.detector)
 
 
 def _set_type(path: Path, outputs: list[str], kind: str) -> None:

@@ -40,6 +40,19 @@ def test_int8_says_what_it_was_calibrated_on(tmp_path: Path) -> None:
     ).stat().st_size
 
 
+def test_where_plain_int8_is_not_close_a_better_way_is_tried(tmp_path: Path) -> None:
+    folder = convert("convert_openvino.py", tmp_path / "converted", "int8", "--attempts", "2")
+
+    calibration = json.loads((folder / "calibration.json").read_text())
+    plain, better = calibration["tried"]
+    assert plain["mean_iou"] < 0.93  # the network has learned nothing, and rounding shows
+    assert "last layers of the heads in floating point" in better["method"]
+    assert calibration["method"].removeprefix("post-training, ") in (
+        plain["method"],
+        better["method"],
+    )
+
+
 def test_int8_without_photos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     done = stage(

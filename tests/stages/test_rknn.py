@@ -16,8 +16,9 @@ from converted import TINY, assert_same_heads, convert
 from samples import stage
 
 import convert_rknn
+from attempts import Closeness
 from console import InputError, StageError
-from convert_rknn import Closeness, Method
+from convert_rknn import Method
 from detection import rknn_toolkit, runtimes
 from detection.detector import read_detector
 from npu_network import for_npu

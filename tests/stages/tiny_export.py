@@ -45,7 +45,7 @@ def main(folder: Path) -> None:
     for precision in PRECISIONS:
         output = folder / "tflite" / precision
         output.mkdir(parents=True)
-        asked = Request(exported, None, data, precision, "", 1, output, detector)
+        asked = Request(exported, None, data, precision, "", 1, output, detector, attempts=1)
         convert_litert.convert(asked)
     photo = np.asarray(samples.picture(99, (200, 150)))
     picture = network_input(photo, detector.input)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 
@@ -34,13 +35,21 @@ def load(folder: Path, device: str = "", threads: int = 0) -> RawHeads:
             " takes --device=/dev/dri and --group-add with the group that owns it."
         )
     compiled = core.compile_model(str(model), device or "CPU", options)
+    return RawHeads(detector, network(compiled))
+
+
+def network(compiled: Any) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """How an ``openvino.CompiledModel`` is called: scores and box codes of a picture.
+
+    What it returns is valid until the next call.
+    """
     request = compiled.create_infer_request()
 
-    def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def call(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         request.infer([picture], share_inputs=True)
         return request.get_tensor("scores").data[0], request.get_tensor("boxes").data[0]
 
-    return RawHeads(detector, network)
+    return call
 
 
 def _is_there(device: str, available: Sequence[str]) -> bool:
