@@ -22,7 +22,9 @@ try {
   await asked.waitFor({ timeout: 30000 });
   await asked.fill(password);
   await asked.press("Enter");
-  await page.waitForSelector("html.noVNC_connected", { timeout: 30000 });
+  const outcome = "html.noVNC_connected, #noVNC_status.noVNC_status_error";
+  await page.waitForSelector(outcome, { timeout: 30000 });
+  if (!(await page.locator("html.noVNC_connected").count())) throw new Error("not let in");
   await pause(2500); // the screen takes the size of the page, and the window that of the screen
 
   await page.mouse.move(box.left, box.top);
