@@ -33,6 +33,7 @@ webpage = late("pipeline.webpage")
 benchmarking = late("pipeline.benchmarking")
 boards = late("pipeline.boards")
 checks = late("pipeline.checks")
+devcontainer = late("pipeline.devcontainer")
 devices = late("pipeline.devices")
 doctor = late("pipeline.doctor")
 image_list = late("pipeline.image_list")
@@ -446,6 +447,12 @@ def list_materials(_, only=None, output=None):
 
 
 @command
+def build_devcontainer(_):
+    """Build the image that .devcontainer/ opens: `train`, git and the host's own tools."""
+    devcontainer.build()
+
+
+@command
 def fetch(_, dataset, from_=None):
     """Download a dataset, every file checked by sha256: inv data.fetch fruits"""
     tools.fetch(dataset, from_)
@@ -475,6 +482,7 @@ def render(_, output="data/rendered", runner="auto"):
 _images = Collection("images", reproduce)
 _images.add_task(list_images, "list", default=True)
 _images.add_task(build_images, "build")
+_images.add_task(build_devcontainer, "devcontainer")
 
 namespace = Collection(
     *(train, detect, status, explain, compare, annotate, check, tensorboard),

@@ -28,7 +28,7 @@ _LINTERS = (
         "docker/device/base/trim-venv",
     ),
     (
-        "hadolint",
+        *("hadolint", ".devcontainer/Dockerfile"),
         *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docker").rglob("Dockerfile"))),
     ),
     ("check-jsonschema", "--builtin-schema=vendor.github-workflows", *_WORKFLOWS),

@@ -146,6 +146,12 @@ def image_id(tag: str) -> str | None:
             return None
 
 
+def name_image(image: str, tag: str) -> None:
+    """Give an image of this engine a further name."""
+    with connected() as client:
+        client.images.get(image).tag(tag)
+
+
 def image_tags() -> dict[str, tuple[str, int]]:
     """The id and size in bytes of every image of ours on the engine, by tag."""
     with connected() as client:

@@ -127,25 +127,40 @@ def build_device_image(
 
     The runtime and the builder are built first where they are missing; `folder` is the context.
     """
+    target = {
+        "context": str(folder),
+        "dockerfile": str(root / "docker" / "device" / "Dockerfile"),
+        "labels": dict(labels),
+    }
+    found = build_on(environment, digest, target, tag=tag, root=root, say=say)
+    return found, docker_engine.image_size(tag)
+
+
+def build_on(
+    environment: str, digest: str, target: Mapping[str, Any], *, tag: str, root: Path, say: Say
+) -> str:
+    """Build an image on an environment's, which is called `runtime` there; returns its id.
+
+    `target` is a target of the matrix: context, dockerfile, labels, further args.
+    """
     for needed in (environment, "builder"):
         ensure_image(needed, digest, root, say)
     environ = builder_environment(os.environ)
     runtime = bake_name(environment)
     matrix = _matrix(runtime, root, environ)
-    matrix["device"] = {
+    matrix["upper"] = {
         **matrix[runtime],
-        "context": str(folder),
-        "dockerfile": str(root / "docker" / "device" / "Dockerfile"),
         "contexts": {"runtime": f"target:{runtime}", "builder": "target:builder"},
-        "labels": dict(labels),
+        **target,
+        "args": {**matrix[runtime].get("args", {}), **target.get("args", {})},
     }
     tags = {runtime: image_tag(environment, digest), "builder": image_tag("builder", digest)}
     say(f"building {tag}")
-    _build(build_command("device", matrix, {**tags, "device": tag}, environ), root, environ, say)
+    _build(build_command("upper", matrix, {**tags, "upper": tag}, environ), root, environ, say)
     found = docker_engine.image_id(tag)
     if not found:
         raise DrydockError(f"the builder reported success, but the engine has no image {tag}")
-    return found, docker_engine.image_size(tag)
+    return found
 
 
 def save(tag: str, path: Path) -> None:

@@ -40,15 +40,33 @@ def wheelhouse() -> Path:
     return cache_folder() / "wheelhouse"
 
 
-def location(environment: Environment) -> Path:
-    """Where the virtualenv of this very lock is, or would be."""
+# Where an image has its environment, and what it says that this is.
+_IN_AN_IMAGE = Path("/opt/venv")
+_NAME_FILE = "environment"
+
+
+def name(environment: Environment) -> str:
+    """The name that stands for this very lock and Python version."""
     content = environment.file.python.encode() + b"\n" + environment.lock.read_bytes()
     for tool, python in environment.file.tools.items():
         content += f"{tool} {python}\n".encode() + environment.tool_lock(tool).read_bytes()
     if environment.file.vendor:
         content += environment.file.vendor.md5.encode()
-    name = f"{environment.name}-{hashlib.sha256(content).hexdigest()[:12]}"
-    return cache_folder() / "environments" / name
+    return f"{environment.name}-{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def location(environment: Environment, image: Path = _IN_AN_IMAGE) -> Path:
+    """Where the virtualenv of this very lock is, or would be.
+
+    Inside an image of it, such as the dev container's, that is the image's own.
+    """
+    wanted = name(environment)
+    try:
+        if (image / _NAME_FILE).read_text().strip() == wanted:
+            return image
+    except OSError:  # not in such an image
+        pass
+    return cache_folder() / "environments" / wanted
 
 
 def ensure(environment: Environment, say: Callable[[str], None]) -> Path:

@@ -220,6 +220,9 @@ def test_a_device_gets_its_own_runtime_and_nothing_of_a_simulator(project: Proje
     assert "box_npu on boxes" in folder.joinpath("detector", "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.skipif(
+    Path("/opt/venv/bin/python").exists(), reason="in an image a folder takes what that brings"
+)
 def test_run_without_a_virtualenv_names_what_makes_it(verified: Project) -> None:
     assert pack(verified, "--format", "folder").returncode == 0
     folder = packed(verified)
