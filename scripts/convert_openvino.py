@@ -10,6 +10,7 @@ compact ways are tried. calibration.json says what was tried and what came of it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -53,7 +54,9 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
     """The model with int8 weights and activations, and how that was done."""
     import nncf
     import openvino
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+    nncf.set_log_level(logging.ERROR)  # it warns of every layer that takes no histogram
     compared = photos.pictures[:COMPARED_PHOTOS]
     say(f"quantizing with {len(photos.pictures)} photos")
     exactly = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -69,13 +72,22 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
     def detect(candidate: Any) -> list[Detections]:
         return compiled_detects(openvino.compile_model(candidate, "CPU", exactly), compared)
 
+    # Ranges that lose least of the histogram: half the differences in score of nncf's own default.
+    ranges = nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM
+    )
+
     def plain() -> Any:
-        return nncf.quantize(model.clone(), **settings)
+        return nncf.quantize(model.clone(), advanced_parameters=ranges, **settings)
 
     def but_the_last() -> Any:
         ignored = nncf.IgnoredScope(names=last_convolutions(model))
         return nncf.quantize(
-            model.clone(), fast_bias_correction=False, ignored_scope=ignored, **settings
+            model.clone(),
+            fast_bias_correction=False,
+            ignored_scope=ignored,
+            advanced_parameters=ranges,
+            **settings,
         )
 
     def by_accuracy() -> Any:
@@ -94,6 +106,7 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
             validation_dataset=nncf.Dataset(pairs, lambda pair: pair[0]),
             validation_fn=merit,
             max_drop=_MOST_LOST,
+            advanced_quantization_parameters=ranges,
             advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
                 max_num_iterations=_MOST_RESTORED, ranking_subset_size=2
             ),
@@ -102,7 +115,7 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
 
     exact = detect(model)
     attempts = (
-        Attempt("weights per channel, mixed preset, fast bias correction", plain),
+        Attempt("weights per channel, ranges by histogram, fast bias correction", plain),
         Attempt("biases layer by layer, last layers of the heads in floating point", but_the_last),
         Attempt("layers that cost accuracy in floating point", by_accuracy),
     )
