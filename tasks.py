@@ -37,6 +37,7 @@ devcontainer = late("pipeline.devcontainer")
 devices = late("pipeline.devices")
 doctor = late("pipeline.doctor")
 image_list = late("pipeline.image_list")
+importing = late("pipeline.importing")
 locks = late("pipeline.locks")
 publishing = late("pipeline.publishing")
 sbom = late("pipeline.sbom")
@@ -65,6 +66,8 @@ HELP = {
     "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
     "jobs": "how many targets at once; 0 chooses by cores and memory",
     "environment": "a folder of docker/, such as train or device/arm64",
+    "labels": "label_map.pbtxt, or class names with commas between, in the order of their ids",
+    "file": "frozen_inference_graph.pb, the folder of a SavedModel, or an export",
     "only": "environments, several with commas",
     "rounds": "each measures the reference and every target once",
     "seconds": "for each measurement in a round",
@@ -131,6 +134,7 @@ def train(  # noqa: PLR0917
     training goes on where it was.
     """
     experiment = open_experiment(name, given(locals()), reset=reset)
+    importing.refuse_training(experiment, "train another one, with another --name")
     report.chosen(experiment)
     if dry_run:
         report.dry_run(experiment, survey(experiment, ["evaluate"]), runner, gpu)
@@ -145,6 +149,7 @@ def train(  # noqa: PLR0917
 def check(_, name="default", data=None, runner="auto"):
     """Find what is wrong with a dataset, and draw a contact sheet of its boxes."""
     experiment = open_experiment(name, given(locals()))
+    importing.refuse_training(experiment, "check photos with the experiment that trains on them")
     bring_up_to_date(experiment, ["check"], runner, force=["check"])
     print(f"contact sheet: {shown(experiment.output('check') / 'contact_sheet.jpg')}")
 
@@ -188,6 +193,17 @@ def detect(  # noqa: PLR0917
     for stage in stages:
         bring_up_to_date(experiment, [stage], runner, gpu=gpu, images=photos)
         print(f"pictures and detections.json: {shown(experiment.output(stage))}")
+
+
+@command
+def import_model(_, file, name="imported", labels=None, data=None, runner="auto"):
+    """Take a detector that was trained elsewhere: inv import-model frozen_inference_graph.pb
+
+    A frozen graph of the TensorFlow 1 Object Detection API, the folder of a SavedModel, or another
+    experiment's export. Then detect, convert, verify, benchmark and package work from there.
+    """
+    experiment = importing.import_model(file, name, labels, given({"data": data}), runner)
+    report.imported(experiment)
 
 
 @command
@@ -342,7 +358,7 @@ def targets(_, json=False, chosen=False):
 def status(_, name="default", json=False):
     """Show which stages of an experiment are current, and why the others are not."""
     experiment = open_experiment(name, {})
-    report.status(experiment, survey(experiment, ["evaluate", *shipping.begun(experiment)]), json)
+    report.status(experiment, survey(experiment, shipping.begun(experiment)), json)
 
 
 @command
@@ -486,7 +502,7 @@ _images.add_task(build_devcontainer, "devcontainer")
 
 namespace = Collection(
     *(train, detect, status, explain, compare, annotate, check, tensorboard),
-    *(convert, verify, benchmark, package, ship, push, serve, targets),
+    *(convert, verify, benchmark, package, ship, push, serve, targets, import_model),
     *(shell, clean, test, lint, lock, bundle),
     Collection("data", fetch, resize, split, render),
     _images,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.configuration import ROOT, Settings, Stage, load_stages
+from pipeline.configuration import ROOT, Settings, Stage
 from pipeline.errors import DrydockError, HostError, InputError, Interrupted
 
 
@@ -87,7 +87,8 @@ def known_stage(name: str, stages: Mapping[str, Stage]) -> str:
     """``name`` if it is a stage."""
     if name not in stages:
         raise InputError(
-            f"there is no stage '{name}'; it is one of {', '.join(load_stages())} or of a target, "
+            f"there is no stage '{name}' here; it is one of "
+            f"{', '.join(stage for stage in stages if '/' not in stage)} or of a target, "
             "such as openvino-cpu/fp16/verify"
         )
     return name

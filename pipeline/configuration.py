@@ -18,8 +18,9 @@ from pipeline.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 
-# Inputs that no stage makes: the photos, the model's configuration, photos to detect on.
-GIVEN_INPUTS = ("data", "config", "images")
+# Inputs that no stage makes: the photos, the model's configuration, photos to detect on, and in an
+# experiment whose detector was trained elsewhere, that detector.
+GIVEN_INPUTS = ("data", "config", "images", "source")
 
 Document = TypeVar("Document")
 
@@ -56,6 +57,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     score_threshold: float
     targets: tuple[str, ...]
     devices: dict[str, str] = {}  # per target: what it runs on, where that is not the target's own
+    # A detector that was trained elsewhere: its file's name in the experiment's source/, and its
+    # class names where no label map lies there.
+    imported: str = ""
+    labels: str = ""
     # Per variant ("openvino-cpu/int8"), why a loss beyond the tolerance was accepted.
     accepted_losses: dict[str, str] = {}
 
@@ -133,14 +138,25 @@ def load_toml(path: Path, into: type[Document]) -> Document:
 
 
 @functools.cache
-def load_stages(path: Path = CONFIGS / "pipeline.toml") -> dict[str, Stage]:
-    """The stages by name, in an order in which each comes after all it needs."""
+def load_stages(
+    path: Path = CONFIGS / "pipeline.toml", *, imported: bool = False
+) -> dict[str, Stage]:
+    """The stages by name, in an order in which each comes after all it needs.
+
+    ``imported``: those of an experiment whose detector was trained elsewhere.
+    """
 
     class File(msgspec.Struct, forbid_unknown_fields=True):
         stages: dict[str, Stage]
+        imported: dict[str, Stage]
 
+    file = load_toml(path, File)
+    listed = file.stages
+    if imported:
+        later = list(listed)[list(listed).index("export") + 1 :]
+        listed = {**file.imported, **{name: listed[name] for name in later}}
     stages: dict[str, Stage] = {}
-    for name, stage in load_toml(path, File).stages.items():
+    for name, stage in listed.items():
         known = (*GIVEN_INPUTS, *stages)
         for needed in (*stage.inputs, *stage.after):
             if needed not in known:

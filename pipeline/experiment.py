@@ -43,8 +43,25 @@ class Experiment:
         return ROOT / self.settings.data
 
     @property
+    def figures(self) -> str:
+        """The stage that has the detector's figures; ``export`` where there are none.
+
+        One that was trained elsewhere may be measured by nothing: no photos are annotated for it.
+        """
+        measured = not self.settings.imported or self.output("evaluate").is_dir()
+        return "evaluate" if measured else "export"
+
+    @property
     def kind(self) -> str:
         """Of its detector, as in detector.json: known before anything was trained."""
+        if self.settings.imported:
+            path = self.output("export") / "detector.json"
+            try:
+                return str(msgspec.json.decode(path.read_bytes())["kind"])
+            except (OSError, msgspec.DecodeError, KeyError, TypeError):
+                raise InputError(
+                    f"{path}: cannot be read; import the detector again with inv import-model"
+                ) from None
         return model_kind((CONFIGS / "models" / f"{self.settings.model}.yaml").read_text("utf-8"))
 
     def remember(self) -> None:

@@ -26,7 +26,8 @@ class Facts:
     environment: Environment
     origin: Provenance
     detector: Document  # detector.json
-    data: Document  # records.json
+    imported: Document  # origin.json of a detector that was trained elsewhere, or empty
+    data: Document  # records.json; empty for one that was trained elsewhere
     boxes: Mapping[str, Mapping[str, int]]  # by split and class
     metrics: Document  # metrics.json of the exported detector; empty where it is not current
     verified: Mapping[str, Document]  # by variant, verify.json of all that passed
@@ -93,13 +94,19 @@ def notice(facts: Facts) -> str:
     )
     if facts.inside.debian is not None:
         packages += f"\n- {len(facts.inside.debian)} packages of {facts.inside.system}"
+    trained = (
+        f"The detector was trained elsewhere ({facts.imported['file']},\n"
+        f"sha256:{facts.imported['sha256']}); its licence is its\nowner's matter."
+        if facts.imported
+        else "The detector was trained on the photos that the model card names; their licence is "
+        f"their owner's\nmatter. {started}"
+    )
     return f"""\
 # Licences
 
 The programs are Drydock's, under the MIT licence (`LICENSE`).
 
-The detector was trained on the photos that the model card names; their licence is their owner's
-matter. {started}
+{trained}
 
 The runtime consists of the packages below, with the licence that each states. The texts come
 with them: in the `dist-info` folders (in an image below `/opt/venv/lib`), and for the Debian
@@ -116,8 +123,11 @@ def _summary(facts: Facts) -> str:
         ("", ""),
         [
             ("finds", ", ".join(facts.detector["classes"])),
-            ("trained from", facts.detector["name"]),
-            ("begun with", facts.weights.origin if facts.weights else "no weights known here"),
+            *(
+                [("imported from", f"{facts.imported['file']}, {facts.imported['format']}")]
+                if facts.imported
+                else [("trained from", facts.detector["name"]), ("begun with", _begun_with(facts))]
+            ),
             ("input", f"{taken['width']} x {taken['height']} pixels, RGB"),
             ("runs with", f"{facts.runtime} on {facts.environment.file.description}"),
             ("detector", f"sha256:{facts.origin.detector}"),
@@ -125,6 +135,10 @@ def _summary(facts: Facts) -> str:
             ("made", f"{facts.origin.made}, revision {facts.origin.revision}"),
         ],
     )
+
+
+def _begun_with(facts: Facts) -> str:
+    return facts.weights.origin if facts.weights else "no weights known here"
 
 
 def _limits(facts: Facts) -> str:
@@ -140,7 +154,7 @@ def _limits(facts: Facts) -> str:
     cautions = (facts.metrics.get("caution"), facts.verified[facts.variant.name].get("caution"))
     lines = [f"- {caution}" for caution in cautions if caution]
     absent = [name for name in classes if not facts.boxes.get("test", {}).get(name)]
-    if absent:
+    if absent and not facts.imported:
         lines.append(f"- Not measured, because no test photo shows them: {_listed(absent)}.")
     if facts.origin.accepted_loss:
         lines.append(
@@ -156,6 +170,12 @@ def _limits(facts: Facts) -> str:
 
 
 def _data(facts: Facts) -> str:
+    if facts.imported:
+        return (
+            "The detector was trained elsewhere; on what, is not known here. It came as "
+            f"`{facts.imported['file']}`, sha256:{facts.imported['sha256']}: "
+            f"{facts.imported['taken']}."
+        )
     splits = facts.data["splits"]
     rows = [
         (
@@ -173,6 +193,8 @@ def _data(facts: Facts) -> str:
 
 
 def _figures(facts: Facts) -> str:
+    if not facts.metrics and facts.imported:
+        return "None: no photos are annotated for this detector here."
     if not facts.metrics:
         return "The trained detector's own figures are not current: `./inv train` measures them."
     head = ("average precision", "IoU 0.50 to 0.95", "IoU 0.50", "IoU 0.75", "boxes")

@@ -175,21 +175,27 @@ def gather_facts(
 ) -> model_card.Facts:
     """What the papers say, read from what the stages left.
 
-    ``steps`` are those that the verifications need, and ``evaluate``; ``inside`` is what the
-    device's ``environment`` consists of.
+    ``steps`` are those that the verifications need, and ``evaluate`` where there is one;
+    ``inside`` is what the device's ``environment`` consists of.
     """
     passed = [one for one in every() if one.verify in steps and not steps[one.verify].reasons]
-    training = steps["train"].record
-    weights = training.key.options.get("weights", "") if training else ""
-    evaluate = steps["evaluate"]
+    weights = (
+        step.record.key.options.get("weights", "")
+        if (step := steps.get("train")) and step.record
+        else ""
+    )
+    evaluate, made = steps.get("evaluate"), steps.get("records")
     return model_card.Facts(
         variant=variant,
         environment=environment,
         origin=origin,
         detector=_json(steps[variant.artifact].output / "detector.json"),
-        data=_json(steps["records"].output / "records.json"),
-        boxes=model_card.boxes_per_class(steps["records"].output),
-        metrics={} if evaluate.reasons else _json(evaluate.output / "metrics.json"),
+        imported=_json(steps["export"].output / "origin.json") if made is None else {},
+        data=_json(made.output / "records.json") if made else {},
+        boxes=model_card.boxes_per_class(made.output) if made else {},
+        metrics=_json(evaluate.output / "metrics.json")
+        if evaluate and not evaluate.reasons
+        else {},
         verified={one.name: _json(steps[one.verify].output / "verify.json") for one in passed},
         stand_ins={
             one.name: one.target.stand_in

@@ -102,7 +102,7 @@ def package(
     with experiment.locked():
         # The others, because the model card names all that hold today.
         begun = [one.verify for one in every() if experiment.output(one.verify).is_dir()]
-        wanted = ["evaluate", *(variant.verify for variant in variants), *begun]
+        wanted = [experiment.figures, *(variant.verify for variant in variants), *begun]
         steps = {step.stage.name: step for step in survey(experiment, wanted)}
         found = [candidate(variant, steps) for variant in variants]
         chosen, why = choose(found, bool(precisions), experiment.name)

@@ -100,7 +100,7 @@ class Planner:
 
     def _path(self, name: str) -> Path:
         if name == "data":
-            return self._existing_data()
+            return existing_data(self.experiment)
         if name == "config":
             return ROOT / "configs" / "models" / f"{self.experiment.settings.model}.yaml"
         if name == "images":
@@ -108,15 +108,6 @@ class Planner:
                 raise InputError("--images says which photos to detect on: a folder, file or glob")
             return self._images
         return self.experiment.output(name)
-
-    def _existing_data(self) -> Path:
-        folder = self.experiment.data.resolve()
-        if not folder.is_dir():
-            raise InputError(
-                f"--data {folder}: there is no such folder. It is one with train/ and test/ in it, "
-                "photos and labelImg's xml files beside each other."
-            )
-        return folder
 
     def _option(self, name: str) -> str:
         settings = self.experiment.settings
@@ -169,6 +160,17 @@ class Planner:
             except FileNotFoundError:
                 raise InputError(f"{path}: there is no such file or folder") from None
         return self._trees[path]
+
+
+def existing_data(experiment: Experiment) -> Path:
+    """The dataset's folder; InputError where there is none."""
+    folder = experiment.data.resolve()
+    if not folder.is_dir():
+        raise InputError(
+            f"--data {folder}: there is no such folder. It is one with train/ and test/ in it, "
+            "photos and labelImg's xml files beside each other."
+        )
+    return folder
 
 
 def existing_part(path: Path) -> Path:

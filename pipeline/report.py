@@ -115,6 +115,16 @@ def results(experiment: Experiment, outcome: Outcome) -> None:
     say("next: ./inv detect --images FOLDER, ./inv tensorboard")
 
 
+def imported(experiment: Experiment) -> None:
+    """The end of `inv import-model`: what came of it, and how to go on."""
+    origin = json.loads((experiment.output("export") / "origin.json").read_bytes())
+    say()
+    say(f"{origin['file']}: {origin['format']}, sha256 {origin['sha256']}")
+    say(f"{'detector:':<21}{shown(experiment.output('export'))}")
+    further = "" if experiment.kind == "whole" else f", ./inv verify --name {experiment.name}"
+    say(f"next: ./inv detect --name {experiment.name} --images FOLDER{further}")
+
+
 def targets(as_json: bool, chosen: bool) -> None:
     """The devices of configs/targets.toml, or only those ``chosen`` in configs/project.toml."""
     wanted = load_settings().targets

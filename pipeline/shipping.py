@@ -58,8 +58,8 @@ def chosen(
 
 
 def begun(experiment: Experiment) -> list[str]:
-    """The last stage of every variant of which the experiment has anything."""
-    return [
+    """What `inv status` shows: the detector, and the last stage of every variant begun."""
+    return [experiment.figures] + [
         next(
             stage
             for stage in (variant.verify, variant.predict, variant.artifact)
@@ -171,7 +171,7 @@ def ship(
 ) -> tuple[list[Package], list[str]]:
     """Convert, verify, ``measure`` and pack ``variants``; what was packed, and what failed."""
     packaging.check_format(form)
-    bring_up_to_date(experiment, ["evaluate"], runner)  # the model card has its figures
+    bring_up_to_date(experiment, [experiment.figures], runner)  # the model card has them
     failed = []
     try:
         for_each(experiment, variants, lambda variant: variant.verify, runner)

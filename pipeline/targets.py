@@ -177,7 +177,7 @@ def reference() -> Variant:
 
 def with_targets(settings: Settings) -> dict[str, Stage]:
     """All stages, those of every target and precision behind the pipeline's own."""
-    stages = dict(load_stages())
+    stages = dict(load_stages(imported=bool(settings.imported)))
     for target in load_targets().values():
         for precision in target.precisions:
             variant = Variant(on_chosen_device(target, settings), precision)

@@ -18,7 +18,7 @@ import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from dataset.folder import photos
 from dataset.image import load_photo
 from detection import runtimes
 from detection.preprocess import network_input
-from detection.runtimes import RawHeads
+from detection.runtimes import RawHeads, TwoStages
 from stopping import end_on_sigterm
 
 WARM_UP = 5  # the first calls allocate, choose kernels and fill caches
@@ -53,8 +53,8 @@ def main() -> None:
     given = parser.parse_args()
     end_on_sigterm()
     loaded = runtimes.load(given.runtime, given.artifact, given.device, given.threads)
-    if not isinstance(loaded, RawHeads):
-        raise InputError(f"{given.artifact}: only one-stage detectors are measured")
+    if not isinstance(loaded, (RawHeads, TwoStages)):
+        raise InputError(f"{given.artifact}: has no network of its own to measure, NMS is inside")
     result = measure(loaded, given.images or given.data / "test", given.seconds)
     result |= {
         "runtime": given.runtime,
@@ -83,7 +83,7 @@ def summary(what: str, taken: Sequence[float]) -> str:
     )
 
 
-def measure(detector: RawHeads, folder: Path, seconds: float) -> dict[str, Any]:
+def measure(detector: Union[RawHeads, TwoStages], folder: Path, seconds: float) -> dict[str, Any]:
     """``network_ms``, ``network_cpu_ms`` and ``end_to_end_ms``, lists of milliseconds, one figure
     of each for the same photo; InputError without photos.
     """
@@ -124,8 +124,10 @@ def timed(work: Callable[[int], object], number: int) -> tuple[float, float]:
 
 
 def size(artifact: Path) -> int:
-    """Bytes of the network itself: what a converter named model.*, or an export's raw heads."""
-    files = [*artifact.glob("model.*"), *(artifact / "raw_heads").rglob("*")]
+    """Bytes of the networks themselves: what a converter named model.*, an export's raw heads; of
+    two stages, both."""
+    names = ("model.*", "raw_heads/**/*", "box_head.*", "box_head/**/*")
+    files = [path for name in names for path in artifact.glob(name)]
     return sum(path.stat().st_size for path in files if path.is_file())
 
 

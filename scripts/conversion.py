@@ -15,7 +15,7 @@ from atomic import atomic_write
 from console import InputError
 from dataset.folder import photos
 from dataset.image import load_photo
-from detection.detector import TWO_STAGE, Detector, read_detector, write_detector
+from detection.detector import ONE_STAGE, Detector, read_detector, write_detector
 from detection.preprocess import network_input
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -47,8 +47,8 @@ class CalibrationSet:
     pictures: tuple[np.ndarray, ...]
 
 
-def request(description: str, onnx: bool = False) -> Request:
-    """The command line of a converter. InputError for what cannot be converted."""
+def request(description: str, onnx: bool = False, kinds: tuple[str, ...] = (ONE_STAGE,)) -> Request:
+    """The command line of a converter of detectors of ``kinds``. InputError for others."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,10 +68,10 @@ def request(description: str, onnx: bool = False) -> Request:
     if given.precision == "int8" and given.data is None:
         parser.error("--precision int8 is calibrated on photos: give --data")
     detector = read_detector(given.export)
-    if detector.kind == TWO_STAGE:
+    if detector.kind not in kinds:
         raise InputError(
-            f"{given.export}: {detector.name} is a two-stage detector; only one-stage detectors "
-            "(RetinaNet) can be converted for devices. Train one of those."
+            f"{given.export}: {detector.name} is a detector of the kind {detector.kind}; this "
+            f"converter takes {', '.join(kinds)}."
         )
     given.output.mkdir(parents=True, exist_ok=True)
     return Request(detector=detector, **vars(given))

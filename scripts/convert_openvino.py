@@ -6,6 +6,7 @@
 Writes model.xml and model.bin, which take uint8 pixels. int8 is quantized after training by nncf
 and held against the exact network on calibration photos; where it differs too much, slower and less
 compact ways are tried. calibration.json says what was tried and what came of it.
+Of a two-stage detector, box_head.xml and box_head.bin are the second network, never in int8.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from attempts import COMPARED_PHOTOS, Attempt, closeness_of, closest, detections
 from console import run, say
 from conversion import CalibrationSet, Request, calibration_set, finish, request
 from detection.detections import Detections
+from detection.detector import ONE_STAGE, TWO_STAGE
 from detection.runtimes import openvino as openvino_runtime
 
 # Of merit (attempts.py), which is 1 where all detections are the same.
@@ -29,7 +31,7 @@ _MOST_RESTORED = 20
 
 
 def main() -> None:
-    convert(request(__doc__))
+    convert(request(__doc__, kinds=(ONE_STAGE, TWO_STAGE)))
 
 
 def convert(asked: Request) -> None:
@@ -45,8 +47,14 @@ def convert(asked: Request) -> None:
     openvino.save_model(
         model, asked.output / "model.xml", compress_to_fp16=asked.precision == "fp16"
     )
+    if asked.detector.kind == TWO_STAGE:
+        box_head = openvino.convert_model(str(asked.export / "box_head"))
+        # Where it looks must not be rounded: int8 is for the first network alone.
+        openvino.save_model(
+            box_head, asked.output / "box_head.xml", compress_to_fp16=asked.precision != "fp32"
+        )
     finish(asked, calibration)
-    size = sum(path.stat().st_size for path in asked.output.glob("model.*"))
+    size = sum(path.stat().st_size for path in asked.output.glob("*.*"))
     say(f"OpenVINO {asked.precision}: {size / 1e6:.1f} MB")
 
 
@@ -113,6 +121,9 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
             **settings,
         )
 
+    if asked.detector.kind == TWO_STAGE:
+        # Of the first network alone there are no detections to compare attempts by.
+        return plain(), {"method": "weights per channel, mixed preset; box head in 16 bits"}
     exact = detect(model)
     attempts = (
         Attempt("weights per channel, ranges by histogram, fast bias correction", plain),

@@ -5,9 +5,9 @@
 
 Writes saved_model/ (photo in, detections out), raw_heads/ (picture of fixed size in, scores and
 box codes of every anchor out: what devices get), frozen_inference_graph.pb (TensorFlow 1),
-anchors.npy, label_map.pbtxt and detector.json. docs/ARTIFACTS.md describes each of them. A
-two-stage detector (Faster R-CNN) has no anchors to decode outside the network and therefore no
-raw_heads/ and no anchors.npy.
+anchors.npy, label_map.pbtxt and detector.json. docs/ARTIFACTS.md describes each of them. The
+network of a two-stage detector (Faster R-CNN) is cut in two where it decides where to look again:
+raw_heads/ proposes, box_head/ looks.
 """
 
 from __future__ import annotations
@@ -31,11 +31,21 @@ from atomic import atomic_write
 from console import InputError, StageError, run, say
 from dataset import label_map
 from detection.decoding import LARGEST_LOG_SCALE
-from detection.detector import ONE_STAGE, TWO_STAGE, Detector, NetworkInput, write_detector
+from detection.detector import (
+    ONE_STAGE,
+    TWO_STAGE,
+    Detector,
+    NetworkInput,
+    Proposals,
+    write_detector,
+)
 from garden.model import load_detector
 
 Outputs = dict[str, tf.Tensor]
+Specs = dict[str, tf.TensorSpec]
 
+# Model Garden's first _cascade_layer_to_weights: what box codes of a box head are multiplied by.
+_BOX_HEAD_SCALE = (10.0, 10.0, 5.0, 5.0)
 _NAMES = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
@@ -66,13 +76,13 @@ def export(train_dir: Path, records: Path, output: Path) -> None:
     (output / "detector.json").unlink(missing_ok=True)
     if detector.kind == ONE_STAGE:
         raw_heads = raw_heads_function(model, detector)
-        _save(raw_heads, ("images", _picture_spec(detector)), model, output / "raw_heads")
+        _save(raw_heads, _picture_specs(detector), model, output / "raw_heads")
         find = one_stage_function(raw_heads, detector)
     else:
-        say("two-stage detector: no raw_heads; devices other than TensorFlow take saved_model")
+        write_two_networks(model, detector, output)
         find = two_stage_function(model, experiment, detector)
     photo = tf.TensorSpec([1, None, None, 3], tf.uint8)
-    _save(find, ("inputs", photo), model, output / "saved_model")
+    _save(find, {"inputs": photo}, model, output / "saved_model")
     with atomic_write(output / "frozen_inference_graph.pb") as path:
         path.write_bytes(frozen_graph(find, photo).SerializeToString())
     with atomic_write(output / "label_map.pbtxt") as path:
@@ -95,6 +105,7 @@ def describe(experiment: Any, summary: dict[str, Any]) -> Detector:
             f"level {config.max_level}; train with another input_size or a lower max_level"
         )
     one_stage = isinstance(config, retinanet.RetinaNet)
+    anchors = _anchors(config)
     return Detector(
         kind=ONE_STAGE if one_stage else TWO_STAGE,
         name=str(summary.get("model") or experiment.task.name),
@@ -109,8 +120,32 @@ def describe(experiment: Any, summary: dict[str, Any]) -> Detector:
         iou_threshold=generator.nms_iou_threshold,
         max_detections=generator.max_num_detections,
         pre_nms_top_k=generator.pre_nms_top_k,
-        anchors=_flat(_anchors(config), 4).numpy() if one_stage else None,
-        box_coder_scale=(*(generator.box_coder_weights or [1.0] * 4),) if one_stage else None,
+        anchors=_flat(anchors, 4).numpy(),
+        box_coder_scale=(*(generator.box_coder_weights or [1.0] * 4),)
+        if one_stage
+        else _BOX_HEAD_SCALE,
+        scores="sigmoid" if one_stage or generator.use_sigmoid_probability else "softmax",
+        proposals=None if one_stage else _proposals(config, anchors),
+    )
+
+
+def _proposals(config: Any, anchors: dict[str, tf.Tensor]) -> Proposals:
+    """How a Faster R-CNN proposes regions; StageError for what is not built here."""
+    rules = config.roi_generator
+    if config.roi_sampler.cascade_iou_thresholds:
+        raise StageError(
+            "a cascade of box heads cannot be exported; set cascade_iou_thresholds off"
+        )
+    if rules.test_pre_nms_score_threshold or rules.test_pre_nms_min_size_threshold:
+        raise StageError(
+            "proposals are not filtered by score or size; set test_pre_nms_score_threshold and "
+            "test_pre_nms_min_size_threshold of roi_generator to 0"
+        )
+    return Proposals(
+        levels=tuple(int(tf.size(anchors[level])) // 4 for level in sorted(anchors, key=int)),
+        pre_nms_top_k=rules.test_pre_nms_top_k,
+        iou_threshold=rules.test_nms_iou_threshold,
+        count=rules.test_num_proposals,
     )
 
 
@@ -137,12 +172,58 @@ def one_stage_function(
 ) -> Callable[[tf.Tensor], Outputs]:
     """Photo, uint8 [1, h, w, 3] -> detections, as ``detection.decoding`` finds them."""
 
-    def find(photo: tf.Tensor) -> Outputs:
-        heads = raw_heads(_resized(photo, detector))
+    def find(inputs: tf.Tensor) -> Outputs:
+        heads = raw_heads(_resized(inputs, detector))
         boxes = _decoded(heads["boxes"][0], detector)
         return _class_wise_nms(boxes, heads["scores"][0], detector)
 
     return find
+
+
+def write_two_networks(model: Any, detector: Detector, output: Path) -> None:
+    """Write raw_heads/ and box_head/ of a two-stage detector into ``output``."""
+    proposing = proposing_function(model, detector)
+    outputs = _save(proposing, _picture_specs(detector), model, output / "raw_heads")
+    looked_at = _looked_at_specs(outputs, detector)
+    _save(looking_function(model, detector), looked_at, model, output / "box_head")
+
+
+def proposing_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], Outputs]:
+    """Picture, uint8 [1, H, W, 3] -> ``scores`` [1, N] after sigmoid and ``boxes`` [1, N, 4] of the
+    region proposal network, and the features that the box head looks at, ``features_<level>``."""
+
+    def propose(images: tf.Tensor) -> Outputs:
+        features = model.backbone(_normalised(images, detector), training=False)
+        if model.decoder is not None:
+            features = model.decoder(features, training=False)
+        scores, codes = model.rpn_head(features, training=False)
+        named = {f"features_{level}": value for level, value in features.items()}
+        return {
+            "scores": tf.sigmoid(_flat(scores, 1)[None, :, 0]),
+            "boxes": _flat(codes, 4)[None],
+            **named,
+        }
+
+    return propose
+
+
+def looking_function(model: Any, detector: Detector) -> Callable[..., Outputs]:
+    """Features and ``proposals`` [1, R, 4] -> ``scores`` [1, R, C] after the activation and
+    ``boxes`` [1, R, C, 4], codes relative to the proposals."""
+    (head,) = model.detection_head
+    activate = tf.sigmoid if detector.scores == "sigmoid" else tf.nn.softmax
+
+    def look(proposals: tf.Tensor, **features: tf.Tensor) -> Outputs:
+        levels = {name.removeprefix("features_"): value for name, value in features.items()}
+        logits, codes = head(model.roi_aligner(levels, proposals), training=False)
+        shape = [1, detector.proposals.count, -1, 4]
+        codes = tf.reshape(codes, shape)
+        if codes.shape[2] == 1:  # one box for whatever class it is
+            codes = tf.repeat(codes, len(detector.classes) + 1, axis=2)
+        # Class 0 is the background.
+        return {"scores": activate(logits)[:, :, 1:], "boxes": codes[:, :, 1:]}
+
+    return look
 
 
 def two_stage_function(
@@ -152,8 +233,8 @@ def two_stage_function(
     size = [detector.input.height, detector.input.width]
     anchors = {k: v[None] for k, v in _anchors(experiment.task.model).items()}
 
-    def find(photo: tf.Tensor) -> Outputs:
-        images = _normalised(_resized(photo, detector), detector)
+    def find(inputs: tf.Tensor) -> Outputs:
+        images = _normalised(_resized(inputs, detector), detector)
         found = model.call(
             images,
             image_shape=tf.constant([size], tf.float32),
@@ -319,25 +400,34 @@ def _flat(levels: dict[str, tf.Tensor], depth: int) -> tf.Tensor:
     )
 
 
+def _picture_specs(detector: Detector) -> Specs:
+    return {"images": _picture_spec(detector)}
+
+
+def _looked_at_specs(outputs: Specs, detector: Detector) -> Specs:
+    """What the box head takes: the features that the first network gives, and the proposals."""
+    features = {name: spec for name, spec in outputs.items() if name.startswith("features_")}
+    return {**features, "proposals": tf.TensorSpec([1, detector.proposals.count, 4], tf.float32)}
+
+
 def _picture_spec(detector: Detector) -> tf.TensorSpec:
     return tf.TensorSpec([1, detector.input.height, detector.input.width, 3], tf.uint8)
 
 
-def _save(
-    function: Callable[[tf.Tensor], Outputs],
-    argument: tuple[str, tf.TensorSpec],
-    model: Any,
-    folder: Path,
-) -> None:
-    name, spec = argument
-    signature = tf.function(function).get_concrete_function(
-        tf.TensorSpec(spec.shape, spec.dtype, name=name)
-    )
+def _save(function: Callable[..., Outputs], arguments: Specs, model: Any, folder: Path) -> Specs:
+    """Write ``function`` of the named ``arguments`` as a SavedModel; returns its outputs."""
+    named = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in arguments.items()]
+
+    def of_names(*values: tf.Tensor) -> Outputs:
+        return function(**dict(zip(arguments, values)))
+
+    signature = tf.function(of_names, input_signature=named).get_concrete_function()
     module = tf.Module()
     # Only the variables: with the model itself, Keras would trace every layer once more.
     module.weights = model.variables
     with _whole_folder(folder) as temporary:
         tf.saved_model.save(module, str(temporary), signatures={"serving_default": signature})
+    return dict(signature.structured_outputs)
 
 
 @contextmanager

@@ -7,6 +7,9 @@ Writes two networks with the outputs scores [1, N, C] and boxes [1, N, 4]:
 nhwc.onnx  uint8 [1, H, W, 3], normalisation inside, opset 17: for ONNX Runtime
 nchw.onnx  float32 [1, 3, H, W] of normalised pixels, opset 12, which the oldest toolkit still
            reads: toolchains fold mean and std of detector.json into the first layer themselves
+
+Of a two-stage detector, nhwc.onnx has the features too, and box_head.onnx is the second network;
+there is no nchw.onnx.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any
 import garden.quiet  # noqa: F401  (before TensorFlow)
 from atomic import atomic_write
 from console import InputError, StageError, run, say
-from detection.detector import TWO_STAGE, Detector, read_detector, write_detector
+from detection.detector import TWO_STAGE, WHOLE, Detector, read_detector, write_detector
 
 
 def main() -> None:
@@ -32,16 +35,18 @@ def main() -> None:
 
 
 def make_onnx(export: Path, output: Path) -> None:
-    """Write both networks and what goes with them; InputError for a two-stage detector."""
+    """Write the networks and what goes with them; InputError for what has no raw heads."""
     detector = read_detector(export)
-    if detector.kind == TWO_STAGE:
-        raise InputError(f"{export}: {detector.name} is a two-stage detector; it has no raw heads.")
+    if detector.kind == WHOLE:
+        raise InputError(f"{export}: {detector.name} has no raw heads ({detector.kind}).")
     output.mkdir(parents=True, exist_ok=True)
-    raw_heads = export / "raw_heads"
-    for name, network in (
-        ("nhwc.onnx", to_onnx(raw_heads, 17)),
-        ("nchw.onnx", without_normalisation(to_onnx(raw_heads, 12), detector)),
-    ):
+    networks = {"nhwc.onnx": to_onnx(export / "raw_heads", 17)}
+    if detector.kind == TWO_STAGE:
+        networks["box_head.onnx"] = to_onnx(export / "box_head", 17)
+    else:
+        opset_12 = to_onnx(export / "raw_heads", 12)
+        networks["nchw.onnx"] = without_normalisation(opset_12, detector)
+    for name, network in networks.items():
         with atomic_write(output / name) as path:
             path.write_bytes(network.SerializeToString())
     write_detector(output, detector)
@@ -49,15 +54,16 @@ def make_onnx(export: Path, output: Path) -> None:
 
 
 def to_onnx(raw_heads: Path, opset: int) -> Any:
-    """The SavedModel as an ``onnx.ModelProto``: input ``images``, outputs ``scores``, ``boxes``."""
+    """The SavedModel as an ``onnx.ModelProto``, its inputs and outputs under their own names."""
     import tensorflow as tf
     import tf2onnx
 
     model = tf.saved_model.load(str(raw_heads))  # must outlive its signature
     signature = model.signatures["serving_default"]
-    spec = signature.structured_input_signature[1]["images"]
-    function = tf.function(lambda images: signature(images=images))
-    network, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
+    specs = signature.structured_input_signature[1]
+    function = tf.function(lambda *values: signature(**dict(zip(specs, values))))
+    named = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
+    network, _ = tf2onnx.convert.from_function(function, input_signature=named, opset=opset)
     return network
 
 

@@ -45,13 +45,13 @@ def decode(
 ) -> Detections:
     """Detections in a photo of ``width`` x ``height`` pixels from the raw heads of its picture.
 
-    ``scores``: [N, C] (sigmoid applied, no background), ``codes``: [N, 4], N the number of anchors
-    and C of classes. ValueError when the shapes are not those of ``detector``. Candidates whose
-    score is not a number, or whose box has no area inside the picture, are dropped.
+    ``scores``: [N, C] (activation applied, no background), ``codes``: [N, 4], N the number of
+    anchors and C of classes. ValueError when the shapes are not those of ``detector``. Candidates
+    whose score is not a number, or whose box has no area inside the picture, are dropped.
     """
     anchors = detector.anchors
-    if anchors is None:
-        raise ValueError(f"{detector.name} is a two-stage detector: it has no raw heads")
+    if anchors is None or detector.proposals is not None:
+        raise ValueError(f"{detector.name} is no one-stage detector: it has no raw heads")
     expected = (len(anchors), len(detector.classes)), (len(anchors), 4)
     if (scores.shape, codes.shape) != expected:
         raise ValueError(
@@ -63,12 +63,34 @@ def decode(
     boxes = decode_boxes(
         codes.take(rows, axis=0), anchors.take(rows, axis=0), detector.box_coder_scale
     )
+    return survivors((boxes, classes, best), detector, width, height)
+
+
+def survivors(
+    candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
+    detector: Detector,
+    width: int,
+    height: int,
+) -> Detections:
+    """What clipping and NMS leave of candidates, in pixels of a photo of ``width`` x ``height``.
+
+    ``candidates``: boxes [M, 4] in pixels of the network's input, classes and scores [M], best
+    first.
+    """
+    boxes, classes, best = candidates
     limits = np.array([detector.input.height, detector.input.width] * 2, np.float32)
-    boxes = np.clip(boxes, 0, limits)
+    clipped = np.clip(boxes, 0, limits)
     # Also false where something is NaN.
-    sound = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    if not sound.all():
-        boxes, classes, best = boxes[sound], classes[sound], best[sound]
-    kept = nms.suppress(boxes, classes, detector.iou_threshold, detector.max_detections)
-    photo_boxes = to_photo(boxes[kept], detector.input, width, height)
+    sound = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+    if detector.clip == "after_nms":
+        # Boxes without area take part in NMS; they take nobody's place in what is returned.
+        usable, compete, most = np.isfinite(boxes).all(axis=1), boxes, len(boxes)
+    else:
+        usable, compete, most = sound, clipped, detector.max_detections
+    if not usable.all():
+        compete, clipped, sound = compete[usable], clipped[usable], sound[usable]
+        classes, best = classes[usable], best[usable]
+    kept = nms.suppress(compete, classes, detector.iou_threshold, most)
+    kept = kept[sound[kept]][: detector.max_detections]
+    photo_boxes = to_photo(clipped[kept], detector.input, width, height)
     return Detections(photo_boxes, classes[kept], best[kept])

@@ -5,6 +5,7 @@ docs/ARTIFACTS.md describes each field.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from console import InputError
 FORMAT = 1
 ONE_STAGE = "one_stage"
 TWO_STAGE = "two_stage"
+WHOLE = "whole"  # known only from a photo to detections, with NMS inside
 STRETCH = "stretch"
+STRETCH_TF1 = "stretch_tensorflow1"
 
 _FILE = "detector.json"
 
@@ -27,7 +30,7 @@ _FILE = "detector.json"
 class NetworkInput:
     """The picture a network takes: its size in pixels and how a photo becomes one.
 
-    The one way to resize is "stretch": width and height are scaled each on its own. ``mean`` and
+    Width and height are scaled each on its own; ``resize`` says how (`preprocess`). ``mean`` and
     ``std`` (R, G, B, 0 to 255) are applied inside the exported networks; they are here for
     converters that fold normalisation into something else.
     """
@@ -36,14 +39,32 @@ class NetworkInput:
     width: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resize: str = STRETCH
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """How the first network of two stages proposes where the second one looks.
+
+    ``levels``: how many anchors each level of the pyramid has, in the order of the anchors; NMS
+    with ``iou_threshold`` runs level by level, on the ``pre_nms_top_k`` best of each. ``count``
+    are kept.
+    """
+
+    levels: tuple[int, ...]
+    pre_nms_top_k: int
+    iou_threshold: float
+    count: int
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector.json. ``anchors`` and ``box_coder_scale`` are None for two-stage detectors.
+    """A detector.json. Of a detector known only as a whole, what follows ``pre_nms_top_k`` is None.
 
-    ``anchors``: float32 [N, 4], ymin, xmin, ymax, xmax in pixels of the network's input.
-    ``score_threshold`` and ``pre_nms_top_k`` (per class) say what reaches NMS.
+    ``anchors``: float32 [N, 4], ymin, xmin, ymax, xmax in pixels of the network's input;
+    ``box_coder_scale`` belongs to the boxes of detections (two stages: those of the second).
+    ``score_threshold`` and ``pre_nms_top_k`` (per class) say what reaches NMS; ``clip``, whether
+    boxes are cut off at the picture's border before it or after.
     """
 
     kind: str
@@ -56,10 +77,13 @@ class Detector:
     pre_nms_top_k: int
     anchors: Optional[np.ndarray] = None
     box_coder_scale: Optional[tuple[float, float, float, float]] = None
+    clip: str = "before_nms"
+    scores: str = "sigmoid"
+    proposals: Optional[Proposals] = None
 
 
 def write_detector(folder: Path, detector: Detector) -> None:
-    """Write ``detector.json`` and, for a one-stage detector, ``anchors.npy`` into ``folder``."""
+    """Write ``detector.json`` and, where there are anchors, ``anchors.npy`` into ``folder``."""
     fields: dict[str, Any] = {
         "format": FORMAT,
         "kind": detector.kind,
@@ -68,7 +92,7 @@ def write_detector(folder: Path, detector: Detector) -> None:
         "input": {
             "height": detector.input.height,
             "width": detector.input.width,
-            "resize": STRETCH,
+            "resize": detector.input.resize,
             "mean": list(detector.input.mean),
             "std": list(detector.input.std),
         },
@@ -77,10 +101,16 @@ def write_detector(folder: Path, detector: Detector) -> None:
         "max_detections": detector.max_detections,
         "pre_nms_top_k": detector.pre_nms_top_k,
     }
-    if detector.kind == ONE_STAGE:
+    if detector.proposals is not None:
+        fields["proposals"] = {
+            **dataclasses.asdict(detector.proposals),
+            "levels": list(detector.proposals.levels),
+        }
+    if detector.kind != WHOLE:
         fields["anchors"] = "anchors.npy"
         fields["box_coder"] = {"scale": list(detector.box_coder_scale)}
-        fields["scores"] = "sigmoid"
+        fields["clip"] = detector.clip
+        fields["scores"] = detector.scores
         with atomic_write(folder / "anchors.npy") as path, path.open("wb") as file:
             np.save(file, detector.anchors.astype(np.float32))
     with atomic_write(folder / _FILE) as path:
@@ -110,7 +140,10 @@ def read_detector(folder: Path) -> Detector:
             "Export the detector with the same version of the project."
         )
     kind = reader.field(
-        fields, "kind", lambda v: v in (ONE_STAGE, TWO_STAGE), f'"{ONE_STAGE}" or "{TWO_STAGE}"'
+        fields,
+        "kind",
+        lambda v: v in (ONE_STAGE, TWO_STAGE, WHOLE),
+        f'"{ONE_STAGE}", "{TWO_STAGE}" or "{WHOLE}"',
     )
     common = {
         "kind": kind,
@@ -122,25 +155,57 @@ def read_detector(folder: Path) -> Detector:
         "max_detections": reader.field(fields, "max_detections", _is_count, "a count"),
         "pre_nms_top_k": reader.field(fields, "pre_nms_top_k", _is_count, "a count"),
     }
-    if kind == TWO_STAGE:
+    if kind == WHOLE:
         return Detector(**common)
-    reader.field(fields, "scores", lambda v: v == "sigmoid", '"sigmoid"')
+    activations = ("sigmoid", "softmax")
+    scores = reader.field(fields, "scores", lambda v: v in activations, '"sigmoid" or "softmax"')
+    # Exports of earlier versions do not say: there it was always before.
+    clip = reader.field(
+        {"clip": "before_nms", **fields},
+        "clip",
+        lambda v: v in ("before_nms", "after_nms"),
+        '"before_nms" or "after_nms"',
+    )
     coder = reader.field(fields, "box_coder", lambda v: isinstance(v, dict), "an object")
     scale = reader.field(coder, "scale", lambda v: _is_numbers(v, 4, above=0), "4 numbers above 0")
     name = reader.field(fields, "anchors", _is_file_name, "the name of a file beside this one")
-    return Detector(**common, anchors=_read_anchors(path.parent / name), box_coder_scale=(*scale,))
+    anchors = _read_anchors(path.parent / name)
+    return Detector(
+        **common,
+        proposals=_read_proposals(reader, fields, len(anchors)) if kind == TWO_STAGE else None,
+        anchors=anchors,
+        box_coder_scale=(*scale,),
+        clip=clip,
+        scores=scores,
+    )
 
 
 def _read_input(reader: _Reader, fields: dict) -> NetworkInput:
     given = reader.field(fields, "input", lambda v: isinstance(v, dict), "an object")
-    reader.field(given, "resize", lambda v: v == STRETCH, f'"{STRETCH}"')
+    ways = (STRETCH, STRETCH_TF1)
     return NetworkInput(
+        resize=reader.field(given, "resize", lambda v: v in ways, '" or "'.join(ways).join('""')),
         height=reader.field(given, "height", _is_count, "a count of pixels"),
         width=reader.field(given, "width", _is_count, "a count of pixels"),
         mean=(*reader.field(given, "mean", lambda v: _is_numbers(v, 3), "3 numbers"),),
         std=(
             *reader.field(given, "std", lambda v: _is_numbers(v, 3, above=0), "3 numbers above 0"),
         ),
+    )
+
+
+def _read_proposals(reader: _Reader, fields: dict, anchors: int) -> Proposals:
+    given = reader.field(fields, "proposals", lambda v: isinstance(v, dict), "an object")
+
+    def are_levels(value: Any) -> bool:
+        counts = isinstance(value, list) and all(_is_count(one) for one in value)
+        return counts and sum(value) == anchors
+
+    return Proposals(
+        levels=(*reader.field(given, "levels", are_levels, f"counts that add up to {anchors}"),),
+        pre_nms_top_k=reader.field(given, "pre_nms_top_k", _is_count, "a count"),
+        iou_threshold=reader.field(given, "iou_threshold", _is_share, "from 0 to 1"),
+        count=reader.field(given, "count", _is_count, "a count"),
     )
 
 

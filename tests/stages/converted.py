@@ -22,12 +22,13 @@ if not (TINY / "heads.npz").exists():
 TOLERANCE = {"fp32": (1e-4, 1e-3), "fp16": (1e-2, 3e-2)}
 
 
-def convert(script: str, output: Path, precision: str, *further: str) -> Path:
+def convert(script: str, output: Path, precision: str, *further: str, source: Path = TINY) -> Path:
     """The folder that a converter wrote."""
     done = stage(
-        *(script, "--export", TINY / "export", "--onnx", TINY / "onnx", "--data", TINY / "data"),
+        *(script, "--export", source / "export", "--onnx", source / "onnx"),
         # This network has learned nothing: no int8 of it is close to it.
-        *("--precision", precision, "--attempts", 1, "--output", output, *further),
+        *("--data", TINY / "data", "--attempts", 1),
+        *("--precision", precision, "--output", output, *further),
     )
     assert done.returncode == 0, done.stderr
     return output
@@ -49,6 +50,27 @@ def assert_same_heads(folder: Path, runtime: str, precision: str, device: str = 
         np.testing.assert_allclose(found, expected[name], atol=tolerance, err_msg=name)
     # Not merely near a constant: the order of anchors and classes is the same.
     assert np.corrcoef(scores.ravel(), expected["scores"].ravel())[0, 1] > 0.9
+
+
+def assert_same_two_networks(folder: Path, runtime: str, precision: str) -> None:
+    """Both networks of a two-stage detector give what TensorFlow's give, each for the same input.
+
+    Not one after the other: of an untrained one all scores are nearly equal, and which proposals
+    come first is a matter of the last digit.
+    """
+    expected = dict(np.load(TINY / "two" / "networks.npz"))
+    detector = runtimes.load(runtime, folder, threads=1)
+    tolerance = TOLERANCE[precision][1]
+    scores, codes, features = detector.first(expected["picture"])
+    assert sorted(features) == ["features_3", "features_4", "features_5", "features_6"]
+    for name, found in {"scores": scores, "codes": codes, **features}.items():
+        np.testing.assert_allclose(found, expected[name], atol=tolerance, err_msg=name)
+    given = {name: expected[name] for name in features}
+    region_scores, region_codes = detector.second(given, expected["proposals"])
+    np.testing.assert_allclose(region_scores, expected["region_scores"], atol=tolerance)
+    np.testing.assert_allclose(region_codes, expected["region_codes"], atol=tolerance)
+    assert len(np.unique(expected["region_scores"].round(4), axis=0)) > 5  # each looks elsewhere
+    assert len(detector.detect(expected["picture"][0])) > 0
 
 
 def assert_same_detections(folder: Path, runtime: str) -> None:

@@ -16,9 +16,12 @@ from detection.decoding import decode, decode_boxes
 from detection.detections import Detections
 from detection.detector import (
     ONE_STAGE,
+    STRETCH_TF1,
     TWO_STAGE,
+    WHOLE,
     Detector,
     NetworkInput,
+    Proposals,
     read_detector,
     write_detector,
 )
@@ -136,8 +139,13 @@ def test_reducing_does_not_alias() -> None:
 
 @pytest.mark.parametrize(
     "detector",
-    [a_detector(), a_detector(kind=TWO_STAGE, anchors=None, box_coder_scale=None)],
-    ids=["one stage", "two stages"],
+    [
+        a_detector(),
+        a_detector(kind=TWO_STAGE, scores="softmax", proposals=Proposals((2, 1), 9, 0.7, 5)),
+        a_detector(kind=WHOLE, anchors=None, box_coder_scale=None),
+        a_detector(clip="after_nms", input=NetworkInput(9, 9, (0,) * 3, (1,) * 3, STRETCH_TF1)),
+    ],
+    ids=["one stage", "two stages", "whole", "imported"],
 )
 def test_what_is_written_is_read_back(tmp_path: Path, detector: Detector) -> None:
     write_detector(tmp_path, detector)
@@ -168,7 +176,9 @@ def test_what_is_written_is_read_back(tmp_path: Path, detector: Detector) -> Non
         ("max_detections", -1, "'max_detections'"),
         ("box_coder", {"scale": [1, 1, 1]}, "'scale'"),
         ("box_coder", {}, "'scale' is missing"),
-        ("scores", "softmax", "'scores'"),
+        ("scores", "logits", "'scores'"),
+        ("clip", "never", "'clip'"),
+        ("input.resize", "crop", "'resize'"),
         ("anchors", "../anchors.npy", "'anchors'"),
         ("anchors", "other.npy", "other.npy: there is no such file"),
     ],
@@ -223,3 +233,18 @@ def test_anchors_that_are_pickled_code_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "anchors.npy", np.array([print], object), allow_pickle=True)
     with pytest.raises(InputError, match=r"anchors\.npy"):
         read_detector(tmp_path)
+
+
+def test_proposals_that_do_not_fit_the_anchors_are_refused(tmp_path: Path) -> None:
+    write_detector(tmp_path, a_detector(kind=TWO_STAGE, proposals=Proposals((2, 2), 9, 0.7, 5)))
+    with pytest.raises(InputError, match="'levels' must be counts that add up to 3"):
+        read_detector(tmp_path)
+
+
+def test_boxes_cut_off_after_nms_compete_uncut() -> None:
+    """Two boxes that overlap inside the picture alone: cut off first, one suppresses the other."""
+    anchors = np.array([[0, -90, 20, 10], [0, 0, 20, 10]], np.float32)
+    scores, codes = np.array([[0.9], [0.8]], np.float32), np.zeros((2, 4), np.float32)
+    for clip, count in (("before_nms", 1), ("after_nms", 2)):
+        detector = a_detector(anchors=anchors, classes=("bolt",), clip=clip)
+        assert len(decode(scores, codes, detector, 100, 100)) == count

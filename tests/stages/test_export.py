@@ -20,6 +20,7 @@ import detect
 import export
 from console import InputError, StageError, run
 from dataset import label_map
+from detection.agreement import compare
 from detection.detections import Detections
 from detection.detector import ONE_STAGE, TWO_STAGE, read_detector
 from detection.preprocess import network_input
@@ -281,19 +282,29 @@ def test_an_input_that_the_pyramid_does_not_divide_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_two_stage_detector_goes_as_a_whole(work: Path) -> None:
+def test_a_two_stage_detector_is_cut_in_two(work: Path) -> None:
     write_training(work / "train_two", config.FASTERRCNN)
     output = work / "export_two"
     export.export(work / "train_two", work / "records", output)
     assert sorted(path.name for path in output.iterdir()) == [
+        "anchors.npy",
+        "box_head",
         "detector.json",
         "frozen_inference_graph.pb",
         "label_map.pbtxt",
+        "raw_heads",
         "saved_model",
     ]
-    assert read_detector(output).kind == TWO_STAGE
+    detector = read_detector(output)
+    assert detector.kind == TWO_STAGE
+    assert sum(detector.proposals.levels) == len(detector.anchors)
     photo = a_photo(90, 120)
-    found = tensorflow.load(output).detect(photo)
+    found = tensorflow.whole_model(output).detect(photo)
+    assert len(found) > 5
+    # An untrained one gives nearly the same score to everything: the order is a matter of rounding.
+    same = compare(found, tensorflow.load(output).detect(photo), 0.05)
+    assert same.disagreements == 0
+    assert same.ious.min() > 0.999 and np.abs(same.score_differences).max() < 1e-5
     assert found.boxes.min(initial=0) >= 0
     assert found.boxes[:, 2].max(initial=0) <= 120 and found.boxes[:, 3].max(initial=0) <= 90
     frozen = in_a_tensorflow_1_session(output / "frozen_inference_graph.pb", photo)

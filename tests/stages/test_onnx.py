@@ -10,7 +10,13 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="runs in the environment 'nvidia'")
 
-from converted import TINY, assert_same_detections, assert_same_heads, convert
+from converted import (
+    TINY,
+    assert_same_detections,
+    assert_same_heads,
+    assert_same_two_networks,
+    convert,
+)
 
 from console import InputError
 from detection import runtimes
@@ -28,6 +34,15 @@ def test_a_photo_gives_tensorflows_detections(tmp_path: Path) -> None:
     folder = convert("convert_onnx.py", tmp_path / "converted", "fp32")
 
     assert_same_detections(folder, "onnx")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_both_networks_of_a_two_stage_detector(tmp_path: Path, precision: str) -> None:
+    folder = convert("convert_onnx.py", tmp_path / "converted", precision, source=TINY / "two")
+
+    assert_same_two_networks(folder, "onnx", precision)
+    script = (folder / "build_engine.sh").read_text()
+    assert "--onnx=model.onnx" in script and "--onnx=box_head.onnx" in script
 
 
 def test_cuda_without_a_gpu_is_an_error_and_no_silent_cpu(tmp_path: Path) -> None:

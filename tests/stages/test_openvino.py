@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("openvino", reason="runs in the environment 'openvino'")
 
-from converted import TINY, assert_same_detections, assert_same_heads, convert
+from converted import (
+    TINY,
+    assert_same_detections,
+    assert_same_heads,
+    assert_same_two_networks,
+    convert,
+)
 from samples import stage
 
 from console import InputError
@@ -27,6 +34,23 @@ def test_a_photo_gives_tensorflows_detections(tmp_path: Path) -> None:
     folder = convert("convert_openvino.py", tmp_path / "converted", "fp32")
 
     assert_same_detections(folder, "openvino")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_both_networks_of_a_two_stage_detector(tmp_path: Path, precision: str) -> None:
+    folder = convert("convert_openvino.py", tmp_path / "converted", precision, source=TINY / "two")
+
+    assert_same_two_networks(folder, "openvino", precision)
+
+
+def test_int8_leaves_the_box_head_as_it_is(tmp_path: Path) -> None:
+    folder = convert("convert_openvino.py", tmp_path / "converted", "int8", source=TINY / "two")
+
+    assert "FakeQuantize" in (folder / "model.xml").read_text()
+    assert "FakeQuantize" not in (folder / "box_head.xml").read_text()
+    expected = np.load(TINY / "two" / "networks.npz")
+    scores, _, features = runtimes.load("openvino", folder).first(expected["picture"])
+    assert scores.shape == expected["scores"].shape and len(features) == 4
 
 
 def test_int8_says_what_it_was_calibrated_on(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 
 export/ and onnx/ of a network that has learned nothing, data/ to calibrate on, heads.npz with a
 picture and what TensorFlow makes of it, and tflite/<precision>/ for the environment of LiteRT,
-which cannot convert.
+which cannot convert. two/ has the same of a two-stage detector.
 """
 
 from __future__ import annotations
@@ -51,6 +51,37 @@ def main(folder: Path) -> None:
     picture = network_input(photo, detector.input)
     scores, boxes = tensorflow.load(exported).network(picture)
     np.savez(folder / "heads.npz", photo=photo, picture=picture, scores=scores, boxes=boxes)
+    two_stages(folder / "two", picture)
+
+
+def two_stages(folder: Path, picture: np.ndarray) -> None:
+    """export/, onnx/ and networks.npz: what goes into both networks, and what comes out."""
+    import untrained
+
+    import export
+    import make_onnx
+    from detection.detector import write_detector
+    from detection.runtimes import tensorflow
+    from detection.two_stages import propose
+    from garden import config
+    from garden.model import load_detector
+
+    experiment, model = load_detector(untrained.write_training(folder / "train", config.FASTERRCNN))
+    detector = export.describe(experiment, {"classes": untrained.CLASSES, "model": "two"})
+    exported = folder / "export"
+    exported.mkdir()
+    export.write_two_networks(model, detector, exported)
+    write_detector(exported, detector)
+    make_onnx.make_onnx(exported, folder / "onnx")
+    runtime = tensorflow.load(exported)
+    scores, codes, features = runtime.first(picture)
+    proposals, _ = propose(scores, codes, detector)
+    region_scores, region_codes = runtime.second(features, proposals)
+    np.savez(
+        folder / "networks.npz",
+        **{"picture": picture, "scores": scores, "codes": codes, "proposals": proposals},
+        **{"region_scores": region_scores, "region_codes": region_codes, **features},
+    )
 
 
 if __name__ == "__main__":

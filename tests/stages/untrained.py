@@ -49,16 +49,50 @@ def write_training(folder: Path, name: str = config.RETINANET) -> Path:
     if name == config.RETINANET:
         model_fields["head"] = {"num_convs": 1, "num_filters": 16, "use_separable_conv": True}
         model_fields["detection_generator"] = {"pre_nms_top_k": 500}
+    else:
+        model_fields["rpn_head"] = {"num_filters": 16}
+        model_fields["detection_head"] = {"num_convs": 1, "num_filters": 16, "fc_dims": 32}
+        model_fields["roi_generator"] = {"test_num_proposals": 40}
     experiment.override({"task": {"name": name, "model": model_fields}})
     tf.random.set_seed(7)
     model = build_task(experiment).build_model()
     if name == config.RETINANET:
         _make_talkative(model)
+    else:
+        _tell_regions_apart(model)
     tf.train.Checkpoint(model=model).write(str(folder / "selected"))
     (folder / "params.yaml").write_text(yaml.dump(experiment.as_dict()), "utf-8")
     summary = {"model": "untrained", "classes": CLASSES, "checkpoint": "selected"}
     (folder / "train.json").write_text(json.dumps(summary), "utf-8")
     return folder
+
+
+def _tell_regions_apart(model: Any) -> None:
+    """Scale the last layers of both stages, so that scores and boxes depend on the place."""
+    noise = tf.constant(np.random.default_rng(0).normal(size=[1, SIZE, SIZE, 3]), tf.float32)
+    features = model.decoder(model.backbone(noise, training=False), training=False)
+    corners = np.random.default_rng(1).uniform(0, SIZE / 2, (1, 40, 2))
+    regions = np.concatenate([corners, corners + SIZE / 3], axis=-1).astype(np.float32)
+    (head,) = model.detection_head
+    # In more than one layer, because the whole factor in the last would be too much for 16 bits.
+    for convolution in (model.rpn_head._convs[0], head._convs[0]):
+        convolution.kernel.assign(convolution.kernel / tf.math.reduce_std(features["3"]))
+
+    def proposed(output: int) -> Any:
+        levels = model.rpn_head(features, training=False)[output].values()
+        return tf.concat([tf.reshape(level, [-1]) for level in levels], axis=0)
+
+    def looked_at(output: int) -> Any:
+        values = head(model.roi_aligner(features, tf.constant(regions)), training=False)[output]
+        return values - tf.reduce_mean(values, axis=1, keepdims=True)
+
+    for layer, values, spread in (
+        (model.rpn_head._classifier, lambda: proposed(0), 2.0),
+        (model.rpn_head._box_regressor, lambda: proposed(1), 0.2),
+        (head._classifier, lambda: looked_at(0), 1.5),
+        (head._box_regressor, lambda: looked_at(1), 0.5),
+    ):
+        layer.kernel.assign(layer.kernel * spread / tf.math.reduce_std(values()))
 
 
 def _make_talkative(model: Any) -> None:

@@ -47,6 +47,24 @@ STAGES = {
     "export.py": """
         (output / "detector.json").write_text(Path(arguments["train"], "model").read_text())
     """,
+    "import_model.py": """
+        file = Path(arguments["source"], arguments["imported"])
+        if "detector" not in file.read_text():
+            print(f"error: {file.name} is not a frozen TensorFlow graph", file=sys.stderr)
+            sys.exit(2)
+        labels = file.with_name("labels.pbtxt")
+        if not arguments["labels"] and not labels.exists():
+            print("error: what are its classes called?", file=sys.stderr)
+            sys.exit(2)
+        about = {
+            "name": file.stem, "input": {"width": 8, "height": 8},
+            "kind": "whole" if "whole" in file.read_text() else "one_stage",
+            "classes": [arguments["labels"] or labels.read_text()],
+        }
+        (output / "detector.json").write_text(json.dumps(about))
+        origin = {"file": file.name, "sha256": "5e5a", "format": "graph", "taken": "as it is"}
+        (output / "origin.json").write_text(json.dumps(origin))
+    """,
     "evaluate.py": """
         (output / "summary.txt").write_text("all classes 0.500")
         row = {"AP": 0.5, "AP50": 1.0, "AP75": None, "boxes": 3}

@@ -2,7 +2,8 @@
 
 Each offers ``load(folder, device, threads)``, which returns something with ``detector`` (a
 ``Detector``) and ``detect(photo)`` (uint8 [height, width, 3] RGB -> ``Detections``). For one-stage
-networks that is ``RawHeads`` from here: the module only says how to call its network. ``device``
+networks that is ``RawHeads`` from here, for two-stage ones ``TwoStages``: the module only says how
+to call its networks. ``device``
 is the runtime's own name of what to run on, empty for its default; ``threads`` is how many cores
 it may use, 0 for all.
 """
@@ -21,6 +22,9 @@ from detection.decoding import decode
 from detection.detections import Detections
 from detection.detector import Detector
 from detection.preprocess import network_input
+from detection.two_stages import decode_regions, propose
+
+Features = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,32 @@ class RawHeads:
         """The objects in ``photo``, uint8 [height, width, 3], RGB, upright."""
         scores, codes = self.network(network_input(photo, self.detector.input))
         return decode(scores, codes, self.detector, photo.shape[1], photo.shape[0])
+
+
+@dataclass(frozen=True)
+class TwoStages:
+    """A two-stage detector: resize, first network, proposals, second network, decoding, NMS.
+
+    ``first`` takes uint8 [1, H, W, 3] and returns scores [N], box codes [N, 4] and the features,
+    by name; ``second`` takes features and proposals [R, 4] and returns scores [R, C] and box codes
+    [R, C, 4].
+    """
+
+    detector: Detector
+    first: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, Features]]
+    second: Callable[[Features, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    def network(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores and box codes of both networks for one picture, and the proposals between."""
+        scores, codes, features = self.first(picture)
+        proposals, count = propose(scores, codes, self.detector)
+        scores, codes = self.second(features, proposals)
+        return scores[:count], codes[:count], proposals[:count]
+
+    def detect(self, photo: np.ndarray) -> Detections:
+        """The objects in ``photo``, uint8 [height, width, 3], RGB, upright."""
+        found = self.network(network_input(photo, self.detector.input))
+        return decode_regions(found, self.detector, photo.shape[1], photo.shape[0])
 
 
 def names() -> list[str]:

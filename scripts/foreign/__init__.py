@@ -1,0 +1,1 @@
+"""Reading detectors that were trained elsewhere, for import_model.py."""
