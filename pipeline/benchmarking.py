@@ -140,7 +140,7 @@ def show(results: Sequence[Round]) -> None:
                 f"{result['besides_ms']['p50']:.1f}",
                 f"{result['photos_per_second']:.1f}",
                 f"{result['network_cpu_ms']['p50']:.1f}",
-                f"{result['network_cpu_ms'].get('ratio', 1.0):.2f}",
+                f"{share:.2f}" if (share := result["network_cpu_ms"].get("ratio")) else "",
                 f"{result['peak_memory_mib']:.0f} MiB",
             )
             for result in results
