@@ -303,7 +303,7 @@ def test_a_two_stage_detector_is_cut_in_two(work: Path) -> None:
     assert len(found) > 5
     # An untrained one gives nearly the same score to everything: the order is a matter of rounding.
     same = compare(found, tensorflow.load(output).detect(photo), 0.05)
-    assert same.disagreements == 0
+    assert same.disagreements <= len(found) // 10
     assert same.ious.min() > 0.999 and np.abs(same.score_differences).max() < 1e-5
     assert found.boxes.min(initial=0) >= 0
     assert found.boxes[:, 2].max(initial=0) <= 120 and found.boxes[:, 3].max(initial=0) <= 90
