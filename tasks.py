@@ -141,7 +141,8 @@ def train(  # noqa: PLR0917
         return
     forced = load_stages() if force else ()
     outcome = bring_up_to_date(experiment, ["evaluate"], runner, gpu=gpu, force=forced)
-    devices.refresh(experiment)
+    if outcome.ran:
+        devices.refresh(experiment)
     report.results(experiment, outcome)
 
 

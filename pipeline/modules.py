@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +21,19 @@ def source_files(script: Path, folder: Path) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        for name in _imported_names(path):
+        about = path.stat()
+        for name in _imported_names(path, about.st_mtime_ns, about.st_size):
             queue.extend(_module_files(folder, name))
     return sorted(found)
 
 
-def _imported_names(path: Path) -> Iterator[str]:
+@functools.cache
+def _imported_names(path: Path, changed: int, size: int) -> frozenset[str]:
+    """Parsed once for all stages of a command; a file with other times is another."""
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
