@@ -1,25 +1,24 @@
-"""The commands: `./inv --list` shows them, `./inv --help COMMAND` explains one."""
+"""The commands: `./inv --list` shows them, `./inv --help COMMAND` explains one.
+
+Here are those about an experiment, which trains, examines and ships a detector; commands/ has those
+about the project itself.
+"""
 
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
-from invoke import Collection, task
+from invoke import Collection
 
+import commands.data
+import commands.images
+import commands.project
+from commands.command import command
+from commands.program import Program
 from pipeline import report, tools
-from pipeline.command_line import (
-    after_dashes,
-    errors_told,
-    given,
-    known_stage,
-    names,
-    port_number,
-)
+from pipeline.command_line import after_dashes, given, known_stage, names, port_number
 from pipeline.configuration import load_stages
 from pipeline.execute import bring_up_to_date, survey
 from pipeline.experiment import open_experiment
@@ -29,85 +28,14 @@ from pipeline.targets import with_targets
 
 # What few commands need. `late` keeps it from costing all the others a tenth of a second.
 annotation = late("pipeline.annotation")
-webpage = late("pipeline.webpage")
 benchmarking = late("pipeline.benchmarking")
 boards = late("pipeline.boards")
-checks = late("pipeline.checks")
-devcontainer = late("pipeline.devcontainer")
 devices = late("pipeline.devices")
-doctor = late("pipeline.doctor")
-image_list = late("pipeline.image_list")
 importing = late("pipeline.importing")
-locks = late("pipeline.locks")
 publishing = late("pipeline.publishing")
-sbom = late("pipeline.sbom")
 shipping = late("pipeline.shipping")
 trial = late("pipeline.trial")
-air_gap = late("pipeline.bundle")
-
-HELP = {
-    "name": "the experiment: a folder of its own in artifacts/",
-    "data": "folder with train/ and test/, photos and labelImg's xml inside (default: data/images)",
-    "model": "a file of configs/models/, without .yaml",
-    "weights": "auto, random, a name of configs/weights.toml, or a checkpoint",
-    "steps": "training steps; 0 chooses by the number of photos",
-    "batch": "photos a step; 0 chooses",
-    "seed": "for everything random",
-    "validation": "share of the train photos to choose the checkpoint on; auto chooses",
-    "override": "Model Garden settings over the model's file, e.g. 'trainer.train_steps=50'",
-    "runner": "auto, docker or local",
-    "gpu": "auto, on or off",
-    "force": "run also what is current",
-    "dry_run": "show what would run and the exact command lines, and stop",
-    "reset": "forget what earlier commands chose for this experiment",
-    "json": "for programs",
-    "target": "a target, several with commas, or all (default: targets in configs/project.toml)",
-    "chosen": "only those of configs/project.toml",
-    "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
-    "jobs": "how many targets at once; 0 chooses by cores and memory",
-    "environment": "a folder of docker/, such as train or device/arm64",
-    "labels": "label_map.pbtxt, or class names with commas between, in the order of their ids",
-    "file": "frozen_inference_graph.pb, the folder of a SavedModel, or an export",
-    "only": "environments, several with commas",
-    "rounds": "each measures the reference and every target once",
-    "seconds": "for each measurement in a round",
-    "on": "a board to measure on instead of this host, as ssh://user@board or ssh://user@board:22",
-    "threads": "cores that a network may use; 0: all",
-    "device": "CPU, GPU, CUDA, MYRIAD: the device itself where this host has it, or its stand-in",
-    "accept_loss": "let what loses more than the tolerance pass, for this reason; it is recorded",
-    "datasets": "folders of data/ to take along, several with commas",
-    "without_images": "packages only, for hosts without a container engine",
-    "load": "an archive that this command made elsewhere",
-    "format": "image (stays in the engine), tar (for `docker load`) or folder (without Docker)",
-    "registry": "where to: a host and folders; somebody must be logged in there (docker login)",
-    "tag": "of the pushed images, as in v1.2",
-    "packages": "folder of packages (default: those of the experiment)",
-    "sign": "sign and attest with cosign",
-    "images": "photos to detect on: a folder, a file or a quoted glob; to annotate: a folder",
-    "score_threshold": "below it a detection is not shown",
-    "port": "of this machine's loopback (annotate: 0 takes any that is free)",
-    "browser": "show it in a browser also where there is a desktop",
-    "raw_dir": "the photos as taken",
-    "save_dir": "where the resized ones go",
-    "output": "folder to write to",
-    "from_": "a folder that has the files already, for hosts without network",
-}
-
-
-def command(function: Callable[..., Any]) -> Any:
-    """An invoke task that ends with one clear message and a telling exit code."""
-
-    @functools.wraps(function)
-    def guarded(*arguments: Any, **options: Any) -> None:
-        with errors_told():
-            function(*arguments, **options)
-
-    options = function.__code__.co_varnames[: function.__code__.co_argcount]
-    return task(
-        guarded,
-        help={name: HELP[name] for name in options if name in HELP},
-        iterable=[name for name in ("target", "precision", "only", "datasets") if name in options],
-    )
+webpage = late("pipeline.webpage")
 
 
 @command
@@ -383,132 +311,20 @@ def tensorboard(_, name="default", port="6006", runner="auto"):
 
 
 @command
-def shell(_, environment, runner="auto"):
-    """Open a shell in an environment, or run one command: inv shell train -- python --version"""
-    sys.exit(tools.shell(environment, after_dashes(), runner))
-
-
-@command
-def examine(_, json=False):
-    """Say what this machine can run, and what to do about each lack."""
-    doctor.show(json)
-
-
-@command
 def clean(_, name=None, everything=False):
     """Remove an experiment's artifacts (--name), or all of artifacts/ (--everything)."""
     tools.clean(name, everything)
 
 
-@command
-def lint(_):
-    """Check style, types, the walls between the two sides, scripts, Dockerfiles and workflows."""
-    checks.lint()
-
-
-@command
-def test(_, quick=False):
-    """Set up what is needed and run the tests; --quick is the tier of seconds."""
-    checks.test(quick, after_dashes())
-
-
-@command
-def lock(_, environment="all", check=False, registry=False):
-    """Refresh locks and base images, or prove that all pins are whole (--check).
-
-    --environment also takes host (what ./inv itself needs), base (what builds images) and all.
-    With --check --registry each base image is looked up where it comes from, too.
-    """
-    if check:
-        locks.check(registry)
-    else:
-        locks.refresh(environment)
-
-
-@command
-def list_images(_, json=False):
-    """List the images of all environments: built or not, stale or not, how large."""
-    image_list.show(json)
-
-
-@command
-def build_images(_, only=None):
-    """Build the images of all environments, or of some: inv images.build --only openvino,litert"""
-    image_list.build(names(only))
-
-
-@command
-def reproduce(_, environment):
-    """Build an image twice from nothing and compare: inv images.reproduce litert"""
-    image_list.reproduce(environment)
-
-
-@command
-def bundle(_, only=None, datasets=None, output=None, without_images=False, load=None):
-    """Pack what environments need for a host without network, or install it there (--load).
-
-    inv bundle --only train,openvino --datasets data/mine; there, in a clone of the same revision:
-    ./inv bundle --load FILE
-    """
-    if load:
-        air_gap.load(Path(load).expanduser().absolute())
-    else:
-        place = Path(output).expanduser().absolute() if output else None
-        air_gap.pack(names(only), place, names(datasets), with_images=not without_images)
-
-
-@command
-def list_materials(_, only=None, output=None):
-    """Write what images consist of, as CycloneDX: inv sbom --only openvino,device/arm64"""
-    sbom.write(names(only), Path(output).expanduser().absolute() if output else None)
-
-
-@command
-def build_devcontainer(_):
-    """Build the image that .devcontainer/ opens: `train`, git and the host's own tools."""
-    devcontainer.build()
-
-
-@command
-def fetch(_, dataset, from_=None):
-    """Download a dataset, every file checked by sha256: inv data.fetch fruits"""
-    tools.fetch(dataset, from_)
-
-
-@command
-def resize(_, raw_dir="data/raw", save_dir="data/images", runner="auto"):
-    """Bring photos to one size, upright; further flags after --, see: inv data.resize -- --help"""
-    folders = {"raw-dir": (raw_dir, "read"), "save-dir": (save_dir, "write")}
-    tools.dataset_program("train", "resize_images.py", folders, after_dashes(), runner)
-
-
-@command
-def split(_, images="data/images", runner="auto"):
-    """Split photos into train/ and test/; further flags after --, see: inv data.split -- --help"""
-    folders = {"images": (images, "write")}
-    tools.dataset_program("train", "split_dataset.py", folders, after_dashes(), runner)
-
-
-@command
-def render(_, output="data/rendered", runner="auto"):
-    """Render photos of bolts, nuts and washers with exact boxes, as the sample photos were."""
-    folders = {"output": (output, "write")}
-    tools.dataset_program("render", "render_photos.py", folders, after_dashes(), runner)
-
-
-_images = Collection("images", reproduce)
-_images.add_task(list_images, "list", default=True)
-_images.add_task(build_images, "build")
-_images.add_task(build_devcontainer, "devcontainer")
-
 namespace = Collection(
     *(train, detect, status, explain, compare, annotate, check, tensorboard),
-    *(convert, verify, benchmark, package, ship, push, serve, targets, import_model),
-    *(shell, clean, test, lint, lock, bundle),
-    Collection("data", fetch, resize, split, render),
-    _images,
+    *(convert, verify, benchmark, package, ship, push, serve, targets, import_model, clean),
+    *(commands.data.namespace, commands.images.namespace),
 )
-namespace.add_task(examine, "doctor")
 namespace.add_task(list_devices, "devices")
 namespace.add_task(write_report, "report")
-namespace.add_task(list_materials, "sbom")
+for name, task in commands.project.namespace.tasks.items():
+    namespace.add_task(task, name)
+
+if __name__ == "__main__":
+    Program(namespace=namespace, binary="./inv", name="drydock").run()

@@ -151,7 +151,7 @@ class Project:
         self.folder = folder
         self._cache = cache
         folder.mkdir()
-        for name in ("tasks.py", "pipeline", "configs"):
+        for name in ("tasks.py", "commands", "pipeline", "configs"):
             source = REPOSITORY / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, folder / name)
@@ -190,7 +190,7 @@ class Project:
         return {**os.environ, "DRYDOCK_CACHE": str(self._cache), **settings}
 
     def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "invoke", *arguments]
+        return [sys.executable, "tasks.py", *arguments]  # as ./inv does
 
     def invoke(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
