@@ -3,8 +3,9 @@
     python benchmarks/images.py [NAME ...]     (default: all that the computer at hand uses)
 
 Builds each image twice from nothing and once more after a change of its pins, and writes its row of
-the table in docs/IMAGES.md. `--existing` takes the image that is there for the first build, for
-those that are large.
+the table in docs/IMAGES.md. NAME is an environment (train, device/arm64 ...) or a base (base,
+bullseye). `--existing` takes the image that is there for the first build, for those that are large.
+What needs a wheel that is on no registry, and not here, gets a row that says so.
 
 cold  nothing cached, base image and builder included: the mean of the builds
 warm  a pin changed, the packages of the last build still cached
@@ -29,6 +30,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from pipeline import docker_engine, environments, hardware, image_pins, images, locks  # noqa: E402
 from pipeline.content import ContentCache  # noqa: E402
+from pipeline.errors import HostError  # noqa: E402
 
 PAGE = REPOSITORY / "docs" / "IMAGES.md"
 BEGIN, END = "<!-- written by benchmarks/images.py -->", "<!-- end -->"
@@ -36,13 +38,29 @@ HEAD = (
     "| image | base | Python | main packages | size | compressed | cold | warm | same ID twice |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
+# What others are built on, which are no environments: their Python.
+BASES = {"base": "3.11", "bullseye": "3.9"}
+
+
+def row(name: str, existing: bool) -> list[str]:
+    """The cells of an image's row."""
+    python = BASES.get(name) or environments.load(name).file.python
+    facts = [f"`{name}`", base_of(name), python, main_packages(name)]
+    try:
+        return [*facts, *measure(name, existing)]
+    except HostError as error:
+        wheel = None if name in BASES else environments.load(name).file.vendor
+        if not wheel:
+            raise
+        say(str(error))
+        return [*facts, "not built: its wheel was not to be had", *[""] * 4]
 
 
 def measure(name: str, existing: bool) -> list[str]:
-    """The cells of an image's row."""
-    environment = environments.load(name)
+    """What comes of building an image: the last five cells of its row."""
     seconds, identities, tags = [], [], []
     if existing:
+        environment = environments.load(name)
         with tempfile.TemporaryDirectory() as scratch:
             cache = ContentCache(Path(scratch, "content.sqlite"))
             digest = environments.environment_digest(environment, cache)
@@ -53,18 +71,18 @@ def measure(name: str, existing: bool) -> list[str]:
         identities.append(images.build_from_nothing(name, tag, REPOSITORY, say))
         seconds.append(time.monotonic() - start)
         tags.append(tag)
-    warm, tag = warm_build(name)
+    warm = ""
+    if name not in BASES:  # which have no lock
+        elapsed, tag = warm_build(name)
+        warm = duration(elapsed)
+        tags.append(tag)
     size, compressed = docker_engine.image_size(identities[0]), compressed_size(identities[0])
-    remove([*tags, tag])
+    remove(tags)
     return [
-        f"`{name}`",
-        base_of(name),
-        environment.file.python,
-        main_packages(name),
         megabytes(size),
         megabytes(compressed),
         duration(sum(seconds) / len(seconds)),
-        duration(warm),
+        warm,
         "yes" if identities[0] == identities[1] else "**no**",
     ]
 
@@ -110,7 +128,7 @@ def remove(tags: list[str]) -> None:
 
 
 def base_of(name: str) -> str:
-    """The image of others that all begins with."""
+    """The image of others that all begins with; `scratch` where it is Debian's packages alone."""
     matrix = (REPOSITORY / image_pins.MATRIX).read_text()
     targets, name = image_pins.matrix(matrix), name.replace("/", "-")
     while True:
@@ -120,11 +138,16 @@ def base_of(name: str) -> str:
             return found[0].partition("@")[0]
         body = re.search(rf'^target "{name}" \{{(.*?)^\}}', matrix, re.M | re.S)
         assert body is not None
-        (name,) = re.findall(r'\bbase += +"target:([^"]+)"', body[1])
+        below = re.findall(r'\bbase += +"target:([^"]+)"', body[1])
+        if not below:
+            return "scratch"
+        (name,) = below
 
 
 def main_packages(name: str) -> str:
     """The first three packages that an environment asks for, as they are locked."""
+    if name in BASES:
+        return "Debian's python3 and ca-certificates"
     folder = environments.load(name).folder
     found = locks.locked(folder / "requirements.txt")
     asked = dict.fromkeys(locks.canonical(one.name) for one in locks.wanted(folder))
@@ -157,11 +180,11 @@ def write(rows: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: what this host uses")
     parser.add_argument("--existing", action="store_true", help="compare with what is there")
     arguments = parser.parse_args()
     for name in arguments.names or environments.used(gpu=hardware.nvidia_driver()):
-        cells = measure(name, arguments.existing)
+        cells = row(name, arguments.existing)
         say(" | ".join(cells))
         write({cells[0]: f"| {' | '.join(cells)} |"})
 

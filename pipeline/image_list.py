@@ -98,6 +98,8 @@ def reproduce(name: str) -> None:
         say(f"{name} is reproducible: both builds gave {first}")
         return
     differing = reproduction.differing_files(first, second)
-    shown = "\n  ".join(differing[:50]) or "only the configuration of the image differs"
+    shown = "\n  ".join(differing[:50]) or (
+        "no file does: it is the configuration, or the order in which the layers name their files"
+    )
     more = f"\n  and {len(differing) - 50} more" if len(differing) > 50 else ""
     raise InputError(f"two builds of {name} differ: {first} and {second}\n  {shown}{more}")
