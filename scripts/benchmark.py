@@ -3,10 +3,11 @@
     python scripts/benchmark.py --artifact artifacts/default/openvino-cpu/int8/convert \\
         --runtime openvino --data data/images --output round
 
-Shows milliseconds of the network alone, and end to end (decode the photo, resize, network, decode
-boxes, NMS), measured in turns so that a busy moment hits both alike. With --output it writes
-round.json: one figure for each time it was done, the network's processor time too; peak memory,
-size, processor, clock, load.
+Shows milliseconds of the network alone, of the detector (pixels in, objects out: resize, network,
+decode boxes, NMS) and end to end (the detector and decoding the photo); of an export also its
+SavedModel, which does what the detector does. Measured in turns, so that a busy moment hits all
+alike. With --output it writes round.json: one figure for each time it was done, the network's
+processor time too; peak memory, size, processor, clock, load.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from console import InputError, run, say
 from dataset.folder import photos
 from dataset.image import load_photo
 from detection import runtimes
+from detection.detections import Detections
 from detection.preprocess import network_input
 from detection.runtimes import RawHeads, TwoStages
 from stopping import end_on_sigterm
@@ -35,6 +37,8 @@ WARM_UP = 5  # the first calls allocate, choose kernels and fill caches
 _PHOTOS = 8
 _AT_LEAST = 5
 _ONCE_MORE = 0.2  # seconds that are measured at least, however little is asked for
+
+Detect = Callable[[np.ndarray], Detections]
 
 
 def main() -> None:
@@ -55,11 +59,12 @@ def main() -> None:
     loaded = runtimes.load(given.runtime, given.artifact, given.device, given.threads)
     if not isinstance(loaded, (RawHeads, TwoStages)):
         raise InputError(f"{given.artifact}: has no network of its own to measure, NMS is inside")
-    result = measure(loaded, given.images or given.data / "test", given.seconds)
+    saved_model = _saved_model(given.artifact)
+    result = measure(loaded, given.images or given.data / "test", given.seconds, saved_model)
     result |= {
         "runtime": given.runtime,
         "device": given.device,
-        "threads": given.threads or _cores(),
+        "threads": given.threads or runtimes.cores(),
         "warm_up": WARM_UP,
         "size_bytes": size(given.artifact),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
@@ -70,6 +75,9 @@ def main() -> None:
         with atomic_write(given.output / "round.json") as path:
             path.write_text(json.dumps(result) + "\n", "utf-8")
     say(summary("network", result["network_ms"]))
+    say(summary("detector", result["detector_ms"]))
+    if saved_model:
+        say(summary("SavedModel", result["saved_model_ms"]))
     say(summary("end to end", result["end_to_end_ms"]))
     say(f"peak memory {result['peak_memory_mib']:.0f} MiB, {result['cpu'] or 'processor unknown'}")
 
@@ -83,42 +91,59 @@ def summary(what: str, taken: Sequence[float]) -> str:
     )
 
 
-def measure(detector: Union[RawHeads, TwoStages], folder: Path, seconds: float) -> dict[str, Any]:
-    """``network_ms``, ``network_cpu_ms`` and ``end_to_end_ms``, lists of milliseconds, one figure
-    of each for the same photo; InputError without photos.
+def measure(
+    detector: Union[RawHeads, TwoStages],
+    folder: Path,
+    seconds: float,
+    saved_model: Optional[Detect] = None,
+) -> dict[str, Any]:
+    """``network_ms``, ``network_cpu_ms``, ``detector_ms`` and ``end_to_end_ms``, with a
+    ``saved_model`` also ``saved_model_ms``: lists of milliseconds, one figure of each for the same
+    photo. Takes twice ``seconds``; InputError without photos.
     """
     paths = [photo.path for photo in photos(folder)][:_PHOTOS]
     if not paths:
         raise InputError(f"{folder}: there is no photo here to measure with.")
-    pictures = [network_input(load_photo(path), detector.detector.input) for path in paths]
-
-    def network(number: int) -> object:
-        return detector.network(pictures[number % len(pictures)])
-
-    def whole(number: int) -> object:
-        return detector.detect(load_photo(paths[number % len(paths)]))
-
+    loaded = [load_photo(path) for path in paths]
+    pictures = [network_input(photo, detector.detector.input) for photo in loaded]
+    works: dict[str, Callable[[int], object]] = {
+        "network_ms": lambda index: detector.network(pictures[index]),
+        "detector_ms": lambda index: detector.detect(loaded[index]),
+        "end_to_end_ms": lambda index: detector.detect(load_photo(paths[index])),
+    }
+    if saved_model:
+        works["saved_model_ms"] = lambda index: saved_model(loaded[index])
     for number in range(WARM_UP):
-        network(number)
-        whole(number)
-    taken: dict[str, list[float]] = {"network_ms": [], "network_cpu_ms": [], "end_to_end_ms": []}
+        for work in works.values():
+            work(number % len(paths))
+    taken: dict[str, list[float]] = {name: [] for name in (*works, "network_cpu_ms")}
     end = time.monotonic() + max(2 * seconds, _ONCE_MORE)
     while time.monotonic() < end or len(taken["network_ms"]) < _AT_LEAST:
-        number = len(taken["network_ms"])
-        wall, processor = timed(network, number)
-        taken["network_ms"].append(wall)
-        taken["network_cpu_ms"].append(processor)
-        taken["end_to_end_ms"].append(timed(whole, number)[0])
+        index = len(taken["network_ms"]) % len(paths)
+        for name, work in works.items():
+            wall, processor = timed(work, index)
+            taken[name].append(wall)
+            if name == "network_ms":
+                taken["network_cpu_ms"].append(processor)
     return taken
 
 
-def timed(work: Callable[[int], object], number: int) -> tuple[float, float]:
-    """Milliseconds that ``work(number)`` takes: on the clock, and of processor time.
+def _saved_model(artifact: Path) -> Optional[Detect]:
+    """What TensorFlow's users run of an export; nothing of what was converted."""
+    if not (artifact / "saved_model").is_dir():
+        return None
+    from detection.runtimes import tensorflow
+
+    return tensorflow.whole_model(artifact).detect
+
+
+def timed(work: Callable[[int], object], index: int) -> tuple[float, float]:
+    """Milliseconds that ``work(index)`` takes: on the clock, and of processor time.
 
     Processor time, of all threads together, hardly depends on what else the host is doing.
     """
     start, busy = time.perf_counter(), time.process_time()
-    work(number)
+    work(index)
     busy, wall = time.process_time() - busy, time.perf_counter() - start
     return round(1000 * wall, 4), round(1000 * busy, 4)
 
@@ -145,10 +170,6 @@ def machine() -> dict[str, Any]:
         if name.strip() == "cpu MHz" and about["mhz"] is None:
             about["mhz"] = round(float(value))
     return about
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

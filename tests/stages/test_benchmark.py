@@ -14,6 +14,7 @@ from fake_runtime import DETECTOR, FakeRuntime, detections, write_photo
 import benchmark
 from console import run
 from detection import runtimes
+from detection.detections import Detections
 from detection.runtimes import RawHeads
 
 SLOW = 0.01
@@ -22,6 +23,18 @@ SLOW = 0.01
 def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     time.sleep(SLOW)
     return np.zeros((1, 3), np.float32), np.zeros((1, 4), np.float32)
+
+
+TIMED = RawHeads(
+    DETECTOR.__class__(
+        **{
+            **DETECTOR.__dict__,
+            "anchors": np.array([[0, 0, 8, 8]], np.float32),
+            "box_coder_scale": (1,) * 4,
+        }
+    ),
+    network,
+)
 
 
 @pytest.fixture
@@ -45,24 +58,40 @@ def measured(monkeypatch: pytest.MonkeyPatch, detector: object, data: Path, outp
 def test_a_round_holds_the_time_of_every_call(
     monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
 ) -> None:
-    anchors = np.array([[0, 0, 8, 8]], np.float32)
-    detector = RawHeads(
-        DETECTOR.__class__(
-            **{**DETECTOR.__dict__, "anchors": anchors, "box_coder_scale": (1,) * 4}
-        ),
-        network,
-    )
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.bin").write_bytes(bytes(300))
 
-    assert measured(monkeypatch, detector, data, tmp_path / "out") == 0
+    assert measured(monkeypatch, TIMED, data, tmp_path / "out") == 0
 
     found = json.loads((tmp_path / "out" / "round.json").read_text())
     assert 5 <= len(found["network_ms"]) <= 0.35 / SLOW
     assert min(found["network_ms"]) >= 1000 * SLOW
-    assert min(found["end_to_end_ms"]) >= min(found["network_ms"])
+    assert min(found["end_to_end_ms"]) >= min(found["detector_ms"]) >= 1000 * SLOW
+    assert "saved_model_ms" not in found  # this was converted
     assert found["size_bytes"] == 300
     assert found["peak_memory_mib"] > 10
+
+
+def test_an_export_is_measured_with_its_saved_model_too(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    from detection.runtimes import tensorflow
+
+    seen: list[np.ndarray] = []
+
+    def whole(photo: np.ndarray) -> Detections:
+        seen.append(photo)
+        time.sleep(2 * SLOW)
+        return detections()
+
+    (tmp_path / "out" / "saved_model").mkdir(parents=True)
+    monkeypatch.setattr(tensorflow, "whole_model", lambda _: FakeRuntime(whole))
+    assert measured(monkeypatch, TIMED, data, tmp_path / "out") == 0
+
+    found = json.loads((tmp_path / "out" / "round.json").read_text())
+    assert min(found["saved_model_ms"]) >= 2000 * SLOW
+    assert len(found["saved_model_ms"]) == len(found["detector_ms"])
+    assert seen[0].ndim == 3
 
 
 def test_what_has_no_network_of_its_own_is_refused(

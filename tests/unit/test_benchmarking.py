@@ -45,6 +45,8 @@ def test_rounds_alternate_and_stand_ins_are_named(project: Project) -> None:
     result = json.loads(project.artifact("default/box/int8/benchmark/benchmark.json").read_text())
     assert result["network_ms"]["ratio"] == 0.5
     assert result["network_ms"]["count"] == 6
+    assert result["detector_ms"]["ratio"] == 0.25  # to the SavedModel, which does the same
+    assert "TensorFlow's SavedModel: 16.0 ms" in done.stdout
     assert result["stand_in"] == "a crate"
     assert "stand-in: a crate" in done.stdout
     assert not project.artifact("default/.benchmark").exists()

@@ -11,6 +11,7 @@ it may use, 0 for all.
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -67,6 +68,11 @@ class TwoStages:
         """The objects in ``photo``, uint8 [height, width, 3], RGB, upright."""
         found = self.network(network_input(photo, self.detector.input))
         return decode_regions(found, self.detector, photo.shape[1], photo.shape[0])
+
+
+def cores() -> int:
+    """How many this process may use, for a runtime that does not take all by itself."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def names() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from detection.detector import read_detector
-from detection.runtimes import RawHeads, model_file
+from detection.runtimes import RawHeads, cores, model_file
 
 
 def load(folder: Path, device: str = "", threads: int = 0) -> RawHeads:
@@ -16,7 +16,7 @@ def load(folder: Path, device: str = "", threads: int = 0) -> RawHeads:
     model = model_file(folder, "model.tflite")
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(model), num_threads=threads or None)
+    interpreter = Interpreter(str(model), num_threads=threads or cores())
     runner = interpreter.get_signature_runner("serving_default")
 
     def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
