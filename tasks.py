@@ -116,11 +116,14 @@ def detect(  # noqa: PLR0917
     if device:
         experiment = shipping.running_on(experiment, names(target), device)
     if target:
-        stages = [
-            one.detect for one in shipping.chosen(experiment, names(target), names(precision))
-        ]
+        variants = shipping.chosen(experiment, names(target), names(precision))
+        done = shipping.for_each(
+            experiment, variants, attrgetter("detect"), runner, gpu=gpu, images=photos
+        )
+        stages = [variant.detect for variant in done]
+    else:
+        bring_up_to_date(experiment, stages, runner, gpu=gpu, images=photos)
     for stage in stages:
-        bring_up_to_date(experiment, [stage], runner, gpu=gpu, images=photos)
         print(f"pictures and detections.json: {shown(experiment.output(stage))}")
 
 
@@ -142,9 +145,11 @@ def convert(  # noqa: PLR0917
     """Convert the detector for devices: inv convert --target openvino-cpu --precision int8"""
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), names(precision))
-    shipping.for_each(experiment, variants, attrgetter("artifact"), runner, force=force, jobs=jobs)
+    done = shipping.for_each(
+        experiment, variants, attrgetter("artifact"), runner, force=force, jobs=jobs
+    )
     devices.refresh(experiment)
-    for variant in variants:
+    for variant in done:
         print(f"{variant.name + ':':<21}{shown(experiment.output(variant.artifact))}")
 
 

@@ -43,7 +43,7 @@ def benchmark(
 
     The target ``tensorflow`` is measured with them, as what the ratios are to.
     """
-    shipping.for_each(experiment, variants, lambda variant: variant.artifact, runner)
+    variants = shipping.for_each(experiment, variants, lambda one: one.artifact, runner)
     chosen, _ = choose(runner)
     cache = content_cache()
     scratch = experiment.folder / ".benchmark"

@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
-from pipeline import measurements
+from pipeline import environments, measurements, vendor, virtualenvs
 from pipeline.errors import DrydockError
 from pipeline.execute import content_cache, survey
 from pipeline.experiment import Experiment
 from pipeline.plan import Step
 from pipeline.screen import megabytes, say, shown, table
-from pipeline.targets import Variant, every, reference, refusal
+from pipeline.targets import Target, Variant, every, reference, refusal
 
 FORMAT = 1
 REFERENCE, VERIFIED, ACCEPTED = "reference", "verified", "loss accepted"
@@ -133,7 +133,7 @@ def _verdict(
             f"{variant.artifact}: {artifact.reasons[0]}",
             {},
         )
-        return stale if artifact.record else (UNCONVERTED, "", {})
+        return stale if artifact.record else (UNCONVERTED, _lacking(variant.target), {})
     if not verify.reasons:
         judged = _read(verify.output / "verify.json")
         return ACCEPTED if judged.get("accepted") else VERIFIED, "", judged
@@ -146,6 +146,18 @@ def _verdict(
     chain = (reference().predict, variant.predict, variant.verify)
     cause = next(step for name in chain if (step := steps[name]).reasons)
     return STALE, f"{cause.stage.name}: {cause.reasons[0]}", {}
+
+
+def _lacking(target: Target) -> str:
+    """What ``target`` needs that no package registry has, if that has not been fetched yet."""
+    for name in dict.fromkeys([target.converter or target.environment, target.environment]):
+        wheel = environments.load(name).file.vendor
+        if wheel and not vendor.at_hand(wheel, virtualenvs.cache_folder()):
+            return (
+                f"{target.name} needs {wheel.file}, which no package registry has: ./inv convert "
+                f"--target {target.name} fetches it from its maker or says how to bring it"
+            )
+    return ""
 
 
 def network_size(artifact: Path) -> int:
@@ -190,6 +202,8 @@ def show(experiment: Experiment, as_json: bool = False) -> None:
             say(f"{one.name} loss accepted: {one.accepted}")
     if left := [one.name for one in found if one.state == UNCONVERTED]:
         say(f"not converted: {', '.join(left)}")
+    for why in dict.fromkeys(one.why for one in found if one.state == UNCONVERTED and one.why):
+        say(f"  {why}")
     say(f"ms: the network alone, ratio: to TensorFlow's. In full: {shown(path)}")
 
 

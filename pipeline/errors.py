@@ -27,6 +27,10 @@ class HostError(DrydockError):
     exit_code = 3
 
 
+class NotAtHand(HostError):
+    """What no package registry has is not here: only a target that needs it cannot be had."""
+
+
 class Interrupted(DrydockError):
     """The user pressed Ctrl-C."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline import packaging
 from pipeline.configuration import Stage
-from pipeline.errors import DrydockError, HostError, InputError, StageFailed
+from pipeline.errors import DrydockError, HostError, InputError, NotAtHand, StageFailed
 from pipeline.execute import bring_up_to_date
 from pipeline.experiment import Experiment
 from pipeline.local_runner import die_with_parent
@@ -46,7 +46,7 @@ def chosen(
         variant.target.name: why for variant in found if (why := refusal(variant.target, kind))
     }
     fitting = [
-        Variant(on_chosen_device(variant.target, experiment.settings), variant.precision)
+        dataclasses.replace(variant, target=on_chosen_device(variant.target, experiment.settings))
         for variant in found
         if variant.target.name not in refused
     ]
@@ -111,28 +111,54 @@ def for_each(
     gpu: str = "auto",
     force: bool = False,
     jobs: int = 0,
-) -> None:
+    images: Path | None = None,
+) -> list[Variant]:
     """Run ``stage(variant)`` and what it needs for all ``variants``, ``jobs`` at once (0: auto).
 
-    Each message is shown when it happens; StageFailed at the end names those that failed. An
-    error of what all of them need (the dataset, the training) ends the command at once.
+    Returns those that it was done for: all but the optional ones whose environment needs what is
+    not at hand, which are said to be left out. Each message is shown when it happens; an error at
+    the end names those that failed, of their kind where they have one in common. An error of what
+    all of them need (the dataset, the training) ends the command at once.
     """
     wanted = [stage(variant) for variant in variants]
-    one = functools.partial(_one, experiment, runner, gpu, force)
+    run = functools.partial(
+        bring_up_to_date, experiment, runner=runner, gpu=gpu, images=images, held=True
+    )
+    one = functools.partial(_one, run, force)
     with experiment.locked():
         shared = in_common(with_targets(experiment.settings), wanted)
         bring_up_to_date(experiment, shared, runner, gpu=gpu, held=True)
         jobs = jobs or at_once(len(variants), _cores(), _free_memory())
         if jobs == 1:
-            problems = [one(name) for name in wanted]
+            found = [one(name) for name in wanted]
         else:
             # Forked, so that each is the main program of its process: Ctrl-C and a polite kill
             # reach it, and its stage ends with it. Leaving early ends them all.
             with multiprocessing.get_context("fork").Pool(jobs, die_with_parent) as pool:
-                problems = pool.map(one, wanted, chunksize=1)
-    failed = [variant.name for variant, problem in zip(variants, problems, strict=True) if problem]
+                found = pool.map(one, wanted, chunksize=1)
+    return _done(list(zip(variants, found, strict=True)))
+
+
+def _done(outcomes: Sequence[tuple[Variant, DrydockError | None]]) -> list[Variant]:
+    """The variants without an error; says which are left out, raises for those that failed."""
+    absent = {
+        one.target.name: error
+        for one, error in outcomes
+        if one.optional and isinstance(error, NotAtHand)
+    }
+    for name, why in absent.items():
+        say(f"left out: {name}: {why}")
+    failed = {one.name: error for one, error in outcomes if error and one.target.name not in absent}
+    kinds = {type(error) for error in failed.values()}
+    if kinds == {NotAtHand}:
+        raise next(iter(failed.values()))
+    for error in failed.values():
+        if isinstance(error, NotAtHand):
+            say(f"error: {error}")
     if failed:
-        raise StageFailed(f"{', '.join(failed)} did not pass; each reason stands above")
+        kind = kinds.pop() if len(kinds) == 1 else StageFailed
+        raise kind(f"{', '.join(failed)} did not pass; each reason stands above")
+    return [one for one, error in outcomes if error is None]
 
 
 def pack(
@@ -147,10 +173,14 @@ def pack(
     Each message is shown when it happens.
     """
     packaging.check_format(form)
-    targets = {variant.target.name: variant.target for variant in variants}
+    targets = {one.target.name: one.target for one in variants}
+    bare = {one.target.name for one in variants if one.optional and not one.target.package}
+    if bare:
+        say(f"left out: {', '.join(sorted(bare))}: not packed, the artifact is taken as it is")
     packed = {
         name: _pack_one(experiment, target, precisions, form, output)
         for name, target in targets.items()
+        if name not in bare
     }
     made = [package for package in packed.values() if package]
     return made, [f"{name} was not packed" for name, package in packed.items() if not package]
@@ -216,16 +246,16 @@ def at_once(variants: int, cores: int, memory: int) -> int:
     return max(1, min(variants, cores // 2, memory // (4 * 1024**3)))
 
 
-def _one(experiment: Experiment, runner: str, gpu: str, force: bool, stage: str) -> bool:
-    """Whether the stage failed; its message has been shown."""
+def _one(run: Callable[..., object], force: bool, stage: str) -> DrydockError | None:
+    """What the stage failed with; its message has been shown, unless it lacks what is not here."""
     try:
-        bring_up_to_date(
-            experiment, [stage], runner, gpu=gpu, force=[stage] if force else (), held=True
-        )
+        run(wanted=[stage], force=[stage] if force else ())
+    except NotAtHand as error:
+        return error
     except (StageFailed, InputError, HostError) as error:
         say(f"error: {error}")
-        return True
-    return False
+        return error
+    return None
 
 
 def _cores() -> int:

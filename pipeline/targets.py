@@ -8,6 +8,7 @@ are held.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Variant:
 
     target: Target
     precision: str
+    optional: bool = False  # it came with `all`: left out where its environment cannot be had
 
     @property
     def name(self) -> str:
@@ -145,8 +147,9 @@ def refusal(target: Target, kind: str) -> str:
 def variants(asked: Iterable[str], precisions: Iterable[str] = ()) -> list[Variant]:
     """The variants of the targets ``asked`` for, in the order of the file.
 
-    ``precisions`` narrows them; ``all`` among ``asked`` stands for every target. Raises InputError
-    for a name that is not known and for a choice that leaves nothing.
+    ``precisions`` narrows them; ``all`` among ``asked`` stands for every target, and those that
+    are not named beside it are optional. Raises InputError for a name that is not known and for a
+    choice that leaves nothing.
     """
     known = load_targets()
     names, wanted = set(asked), set(precisions)
@@ -157,7 +160,7 @@ def variants(asked: Iterable[str], precisions: Iterable[str] = ()) -> list[Varia
     if unknown := sorted(wanted - set(PRECISIONS)):
         raise InputError(f"--precision {', '.join(unknown)}: it is one of {', '.join(PRECISIONS)}")
     found = [
-        variant
+        dataclasses.replace(variant, optional=variant.target.name not in names)
         for variant in every()
         if ("all" in names or variant.target.name in names)
         and (not wanted or variant.precision in wanted)

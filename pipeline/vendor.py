@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.configuration import VendorWheel
 from pipeline.download import fetch_pinned
-from pipeline.errors import DrydockError, HostError
+from pipeline.errors import DrydockError, HostError, NotAtHand
 
 SETTING = "DRYDOCK_VENDOR"
 
@@ -20,7 +20,7 @@ def ensure(wheel: VendorWheel, cache: Path, say: Callable[[str], None]) -> Path:
     """The wheel as a file in ``cache``/vendor, checked.
 
     Taken from the folder that ``DRYDOCK_VENDOR`` names, the wheel itself or the maker's archive, or
-    else fetched. HostError, one sentence, where it is nowhere to be had.
+    else fetched. NotAtHand, one sentence, where it is nowhere to be had.
     """
     kept = cache / "vendor" / wheel.file
     if kept.is_file() and _md5(kept) == wheel.md5:
@@ -38,12 +38,17 @@ def ensure(wheel: VendorWheel, cache: Path, say: Callable[[str], None]) -> Path:
             archive = fetch_pinned(wheel.archive, kept.parent)
         _unpack(archive, kept, wheel)
     except (DrydockError, OSError, tarfile.TarError) as error:
-        raise HostError(
+        raise NotAtHand(
             f"{wheel.file} is on no package registry and could not be had ({error}): download "
             f"{wheel.archive} where that is possible, put it or its wheel into a folder, and "
             f"set {SETTING} to that folder"
         ) from None
     return kept
+
+
+def at_hand(wheel: VendorWheel, cache: Path) -> bool:
+    """Whether an earlier `ensure` has left the wheel in ``cache``."""
+    return (cache / "vendor" / wheel.file).is_file()
 
 
 def _unpack(archive: Path, kept: Path, wheel: VendorWheel) -> None:

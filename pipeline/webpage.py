@@ -153,6 +153,7 @@ def _devices(rows: Sequence[Row]) -> str:
     ]
     missing = [row.name for row in rows if row.state == devices.UNCONVERTED]
     notes += [f"Not converted: {', '.join(missing)}"] if missing else []
+    notes += dict.fromkeys(one.why for one in rows if one.state == devices.UNCONVERTED and one.why)
     legend = (
         "Latency of the network alone in milliseconds, end to end beside it, and the ratio to "
         "TensorFlow in the same rounds. What ran as a stand-in is no figure of the device."

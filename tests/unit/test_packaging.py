@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import Project
+from conftest import TARGETS, Project
 from wheels import wheel
 
 from pipeline import package_folder, packaging, shipping
@@ -332,6 +332,18 @@ def test_a_target_that_nothing_carries_says_so(verified: Project) -> None:
 
     assert done.returncode == 1
     assert "names no folder of docker/device/" in done.stdout
+
+
+def test_of_all_targets_only_those_with_an_image_are_packed(verified: Project) -> None:
+    path = verified.folder / "configs" / "targets.toml"
+    crate = TARGETS.partition("[targets.box]")[2].replace('package = "box"\n', "")
+    path.write_text(f"{path.read_text()}\n[targets.crate]{crate}")
+
+    done = verified.invoke("package", "--target", "all", "--format", "folder")
+
+    assert done.returncode == 0, done.stderr
+    assert "left out: crate: not packed, the artifact is taken as it is" in done.stdout
+    assert packed(verified).exists()
 
 
 def test_ship_goes_on_past_a_failure_and_ends_with_a_table(project: Project) -> None:

@@ -95,7 +95,9 @@ def test_one_that_fails_stops_only_itself(project: Project) -> None:
     assert project.artifact("default/box/int8/verify.failed/verify.json").exists()
 
 
-def test_an_environment_that_cannot_be_had_stops_only_its_targets(project: Project) -> None:
+@pytest.fixture
+def without_the_wheel(project: Project) -> Project:
+    """A project whose box needs a wheel that is nowhere to be had; its crate does not."""
     environment = project.folder / "docker" / "box" / "environment.toml"
     (project.folder / "docker" / "crate").mkdir()
     for name in ("environment.toml", "requirements.txt"):
@@ -109,12 +111,33 @@ def test_an_environment_that_cannot_be_had_stops_only_its_targets(project: Proje
     crate = crate.replace('package = "crate"\n', "")
     project.folder.joinpath("configs/targets.toml").write_text(f"{TARGETS}\n[targets.crate]{crate}")
 
-    done = project.invoke("verify", "--runner", "local", "--target", "all")
+    return project
 
-    assert done.returncode == 1
-    assert "crate.whl is on no package registry" in done.stdout
-    assert "crate/fp32/verify: done in" in done.stdout
-    assert "box/fp32, box/int8 did not pass" in done.stderr
+
+@pytest.mark.parametrize("command", ["convert", "verify", "benchmark", "detect"])
+def test_what_cannot_be_had_here_is_left_out_of_all(
+    without_the_wheel: Project, command: str
+) -> None:
+    further = ("--images", "data/images/test") if command == "detect" else ()
+    done = without_the_wheel.invoke(command, "--runner", "local", "--target", "all", *further)
+
+    assert done.returncode == 0, done.stderr
+    assert "crate/fp32/convert: done in" in done.stdout
+    said = [line for line in done.stdout.splitlines() if "crate.whl" in line]
+    assert [line for line in said if line.startswith("left out: box: crate.whl is on no")]
+    if command in ("verify", "benchmark"):
+        assert said[-1].startswith("  box needs crate.whl, which no package registry has: ./inv")
+
+
+@pytest.mark.parametrize("asked", ["box", "box,crate", "all,box"])
+def test_what_cannot_be_had_here_is_an_error_by_name(
+    without_the_wheel: Project, asked: str
+) -> None:
+    done = without_the_wheel.invoke("verify", "--runner", "local", "--target", asked)
+
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: crate.whl is on no package registry")
+    assert ("crate/fp32/verify: done in" in done.stdout) == (asked != "box")
 
 
 def test_several_at_once_do_the_same(project: Project) -> None:
