@@ -122,7 +122,7 @@ def build(service: Service) -> Starlette:
     for path in (model, version):
         routes += [
             Route(path, known(_model)),
-            Route(path + "/ready", known(_ready)),
+            Route(path + "/ready", known(_model_ready)),
             Route(path + "/infer", known(_infer), methods=["POST"]),
         ]
     return Starlette(
@@ -167,6 +167,11 @@ async def _live(service: Service, request: Request) -> Response:
 
 async def _ready(service: Service, request: Request) -> Response:
     return JSONResponse({"ready": not service.draining}, 503 if service.draining else 200)
+
+
+async def _model_ready(service: Service, request: Request) -> Response:
+    ready = not service.draining
+    return JSONResponse({"name": service.model.name, "ready": ready}, 200 if ready else 503)
 
 
 async def _server(service: Service, request: Request) -> Response:

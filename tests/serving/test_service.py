@@ -27,7 +27,8 @@ from tritonclient.utils import InferenceServerException
 import health
 
 WHITE = {"class": "white", "score": 0.9, "box": [float(side) for side in BOX]}
-INFER = "/v2/models/white%20finder/infer"
+MODEL = "/v2/models/white%20finder"
+INFER = f"{MODEL}/infer"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,11 @@ def test_tritonclient_finds_the_server_and_its_model(client: triton.InferenceSer
     assert [output["name"] for output in model["outputs"]] == [
         *("boxes", "scores", "classes", "labels")
     ]
+
+
+@pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1"])
+def test_a_model_that_is_ready_names_itself(server: Server, path: str) -> None:
+    assert server.json("GET", f"{path}/ready") == (200, {"name": "white finder", "ready": True})
 
 
 @pytest.mark.parametrize("binary", [True, False])
