@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,16 +195,27 @@ def show(experiment: Experiment, as_json: bool = False) -> None:
         say(path.read_text("utf-8").rstrip())
         return
     table(HEAD, [line for one in found if one.state in _SHOWN_ANYWAY for line in lines(one)])
-    for one in found:
-        if one.why and one.state in (FAILED, STALE):
-            say(f"{one.name} {one.state}: {one.why}")
-        if one.accepted:
-            say(f"{one.name} loss accepted: {one.accepted}")
-    if left := [one.name for one in found if one.state == UNCONVERTED]:
-        say(f"not converted: {', '.join(left)}")
-    for why in dict.fromkeys(one.why for one in found if one.state == UNCONVERTED and one.why):
-        say(f"  {why}")
+    for line in remarks(found):
+        say(line)
     say(f"ms: the network alone, ratio: to TensorFlow's. In full: {shown(path)}")
+
+
+def remarks(found: Sequence[Row]) -> list[str]:
+    """What a table has no room for, a sentence each; what concerns several is said once."""
+    said = [f"{one.name} failed: {one.why}" for one in found if one.state == FAILED]
+    said += [f"{one.name}, loss accepted: {one.accepted}" for one in found if one.accepted]
+    stale: dict[str, list[str]] = {}
+    for one in found:
+        if one.state == STALE:
+            stale.setdefault(one.why.partition(": ")[2], []).append(one.name)
+    said += [
+        f"stale ({why}; inv verify brings it up to date): {', '.join(names)}"
+        for why, names in stale.items()
+    ]
+    if left := [one for one in found if one.state == UNCONVERTED]:
+        said.append(f"not converted: {', '.join(one.name for one in left)}")
+        said += dict.fromkeys(one.why for one in left if one.why)
+    return said
 
 
 @contextlib.contextmanager

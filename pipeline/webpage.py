@@ -40,7 +40,10 @@ img { max-width: 100%; height: auto; border-radius: 0.3rem } figure { margin: 1r
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem }
 """
 _KINDS = {".png": "image/png", ".jpg": "image/jpeg"}
-_GOOD = (devices.REFERENCE, devices.VERIFIED)
+_COLOURS = {
+    **dict.fromkeys((devices.REFERENCE, devices.VERIFIED), "good"),
+    **dict.fromkeys((devices.FAILED, devices.ACCEPTED), "bad"),
+}
 
 
 def write(experiment: Experiment) -> Path:
@@ -139,21 +142,16 @@ def _devices(rows: Sequence[Row]) -> str:
         if row.state in (devices.UNCONVERTED, devices.IMPOSSIBLE):
             continue
         for target, precision, size, score, lost, state, *latency in devices.lines(row):
-            kind = "good" if row.state in _GOOD else "bad"
+            kind = _COLOURS.get(row.state, "note")
             shown = f'<span class="{kind}">{html.escape(state)}</span>' if state else ""
             lines.append((target, precision, size, score, lost, _Html(shown), *latency))
-    notes = [f"{row.name}: {row.why}" for row in rows if row.why and row.state == devices.FAILED]
-    notes += [f"{row.name}: {row.why}" for row in rows if row.state == devices.STALE]
-    notes += [f"{row.name}, loss accepted: {row.accepted}" for row in rows if row.accepted]
+    notes = devices.remarks(rows)
     notes += [
         f"{row.name}: quantized in {len(row.tried)} attempts: "
         + ", then ".join(one["method"] for one in row.tried)
         for row in rows
         if len(row.tried) > 1
     ]
-    missing = [row.name for row in rows if row.state == devices.UNCONVERTED]
-    notes += [f"Not converted: {', '.join(missing)}"] if missing else []
-    notes += dict.fromkeys(one.why for one in rows if one.state == devices.UNCONVERTED and one.why)
     legend = (
         "Latency of the network alone in milliseconds, end to end beside it, and the ratio to "
         "TensorFlow in the same rounds. What ran as a stand-in is no figure of the device."

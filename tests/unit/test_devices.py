@@ -65,6 +65,17 @@ def test_what_changed_since_has_no_figures(trained: Project, changed: str, where
     assert row["mAP"] is None and row["difference"] is None
 
 
+def test_what_made_several_stale_is_said_once(trained: Project) -> None:
+    trained.invoke("verify", "--runner", "local", "--target", "box", "--accept-loss=small")
+    script = trained.folder / "scripts" / "verify.py"
+    script.write_text(script.read_text() + "\n")
+
+    shown = trained.invoke("devices").stdout
+
+    why = "scripts/verify.py changed; inv verify brings it up to date"
+    assert f"stale ({why}): box/fp32, box/int8\n" in shown
+
+
 def test_a_training_brings_the_table_up_to_date(trained: Project) -> None:
     trained.invoke("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
     trained.train("--steps", "5")

@@ -47,7 +47,7 @@ def test_it_shows_accuracy_devices_data_and_stages(trained: Project) -> None:
 
     for words in ("0.500", "nut", "verified (a crate)", "failed (a crate)", "evaluate"):
         assert words in page.words
-    assert "box/int8: they differ" in page.words
+    assert "box/int8 failed: they differ" in page.words
     assert all(address.startswith("data:image/") for address in page.addresses)
 
 
