@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from operator import attrgetter
-from pathlib import Path
 
 from invoke import Collection
 
@@ -20,9 +19,11 @@ from commands.program import Program
 from pipeline import report, tools
 from pipeline.command_line import after_dashes, given, known_stage, names, port_number
 from pipeline.configuration import load_stages
+from pipeline.errors import InputError
 from pipeline.execute import bring_up_to_date, survey
 from pipeline.experiment import open_experiment
 from pipeline.late import late
+from pipeline.paths import typed
 from pipeline.screen import megabytes, shown
 from pipeline.targets import with_targets
 
@@ -61,7 +62,7 @@ def train(  # noqa: PLR0917
     Runs what is not current of check, records, train, export and evaluate. An interrupted
     training goes on where it was.
     """
-    experiment = open_experiment(name, given(locals()), reset=reset)
+    experiment = open_experiment(name, given(locals()), reset=reset, new=True)
     importing.refuse_training(experiment, "train another one, with another --name")
     report.chosen(experiment)
     if dry_run:
@@ -77,7 +78,7 @@ def train(  # noqa: PLR0917
 @command
 def check(_, name="default", data=None, runner="auto"):
     """Find what is wrong with a dataset, and draw a contact sheet of its boxes."""
-    experiment = open_experiment(name, given(locals()))
+    experiment = open_experiment(name, given(locals()), new=True)
     importing.refuse_training(experiment, "check photos with the experiment that trains on them")
     bring_up_to_date(experiment, ["check"], runner, force=["check"])
     print(f"contact sheet: {shown(experiment.output('check') / 'contact_sheet.jpg')}")
@@ -90,7 +91,7 @@ def annotate(_, name="default", images=None, port="0", browser=False, runner="au
     It opens on the desktop; where there is none, or with --browser, at an address on loopback.
     """
     experiment = open_experiment(name, {})
-    folder = Path(images).expanduser().absolute() if images else experiment.data
+    folder = typed(images) if images else experiment.data
     annotation.annotate(experiment, folder, port_number(port, free=True), browser, runner)
 
 
@@ -111,8 +112,10 @@ def detect(  # noqa: PLR0917
     With --target it is the converted detector that looks, in the target's environment.
     """
     experiment = open_experiment(name, given(locals()))
-    photos = Path(images).expanduser().absolute() if images else None
+    photos = typed(images) if images else None
     stages = ["detect"]
+    if precision and not target:
+        raise InputError("--precision goes with --target: which converted detector shall look?")
     if device:
         experiment = shipping.running_on(experiment, names(target), device)
     if target:
@@ -187,7 +190,7 @@ def package(_, name="default", target=None, precision=None, format="image", outp
     experiment = open_experiment(name, {})
     wanted = names(precision)
     variants = shipping.chosen(experiment, names(target), wanted)
-    place = Path(output).expanduser().absolute() if output else None
+    place = typed(output) if output else None
     report.packages(*shipping.pack(experiment, variants, wanted, format, place))
 
 
@@ -207,7 +210,7 @@ def push(  # noqa: PLR0917
     inv push ghcr.io/me/drydock --tag v1. With --sign also signatures and attestations, by cosign:
     the bill of materials, and what made the image from what.
     """
-    folders = [Path(packages).expanduser().absolute()] if packages else []
+    folders = [typed(packages)] if packages else []
     if not packages:
         experiment = open_experiment(name, {})
         variants = shipping.chosen(experiment, names(target), names(precision))

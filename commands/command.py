@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke import task
 
-from pipeline.command_line import errors_told
+from pipeline.command_line import errors_told, refuse_impossible
 
 HELP = {
     "name": "the experiment: a folder of its own in artifacts/",
@@ -65,6 +65,7 @@ def command(function: Callable[..., Any]) -> Any:
     @functools.wraps(function)
     def guarded(*arguments: Any, **options: Any) -> None:
         with errors_told():
+            refuse_impossible(options)
             function(*arguments, **options)
 
     options = function.__code__.co_varnames[: function.__code__.co_argcount]

@@ -18,7 +18,7 @@ def fetch(_, dataset, from_=None):
 @command
 def resize(_, raw_dir="data/raw", save_dir="data/images", runner="auto"):
     """Bring photos to one size, upright; further flags after --, see: inv data.resize -- --help"""
-    folders = {"raw-dir": (raw_dir, "read"), "save-dir": (save_dir, "write")}
+    folders = {"raw-dir": (raw_dir, "read"), "save-dir": (save_dir, "make")}
     tools.dataset_program("train", "resize_images.py", folders, after_dashes(), runner)
 
 
@@ -32,7 +32,7 @@ def split(_, images="data/images", runner="auto"):
 @command
 def render(_, output="data/rendered", runner="auto"):
     """Render photos of bolts, nuts and washers with exact boxes, as the sample photos were."""
-    folders = {"output": (output, "write")}
+    folders = {"output": (output, "make")}
     tools.dataset_program("render", "render_photos.py", folders, after_dashes(), runner)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from invoke import Collection
 
@@ -11,6 +10,7 @@ from commands.command import command
 from pipeline import tools
 from pipeline.command_line import after_dashes, names
 from pipeline.late import late
+from pipeline.paths import typed
 
 air_gap = late("pipeline.bundle")
 checks = late("pipeline.checks")
@@ -64,16 +64,16 @@ def bundle(_, only=None, datasets=None, output=None, without_images=False, load=
     ./inv bundle --load FILE
     """
     if load:
-        air_gap.load(Path(load).expanduser().absolute())
+        air_gap.load(typed(load))
     else:
-        place = Path(output).expanduser().absolute() if output else None
+        place = typed(output) if output else None
         air_gap.pack(names(only), place, names(datasets), with_images=not without_images)
 
 
 @command
 def list_materials(_, only=None, output=None):
     """Write what images consist of, as CycloneDX: inv sbom --only openvino,device/arm64"""
-    sbom.write(names(only), Path(output).expanduser().absolute() if output else None)
+    sbom.write(names(only), typed(output) if output else None)
 
 
 namespace = Collection(shell, lint, test, lock, bundle)

@@ -33,6 +33,7 @@ from pipeline.configuration import ROOT
 from pipeline.environments import Environment, environment_digest
 from pipeline.errors import HostError, InputError
 from pipeline.execute import content_cache
+from pipeline.paths import expanded
 from pipeline.screen import megabytes, say, shown
 
 _LOCK = ROOT / "requirements.txt"
@@ -188,7 +189,7 @@ def _datasets(folders: Sequence[str]) -> dict[str, Path]:
     """The files of datasets, by path in the archive; InputError for what is not in data/."""
     found = {}
     for name in folders:
-        folder = Path(name).expanduser().resolve()
+        folder = expanded(name).resolve()
         if not folder.is_dir() or folder.parent != ROOT / DATA:
             raise InputError(f"--datasets {name}: a folder in {ROOT / DATA} is wanted")
         for path in sorted(folder.rglob("*")):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.configuration import ROOT, Settings, Stage
 from pipeline.errors import DrydockError, HostError, InputError, Interrupted
+from pipeline.paths import expanded
 
 
 def debugging() -> bool:
@@ -32,15 +33,23 @@ def errors_told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        _end(HostError(f"the disk is full{where}: make room and run the same command again"))
+        _end(HostError(_refused(error)), error)
 
 
-def _end(error: DrydockError) -> None:
+def _refused(error: OSError) -> str:
+    """What the system refused, and what to do about it where that is plain."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}: make room and run the same command again"
+    what = f"{(error.strerror or str(error)).lower()}{where}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{what}: make it yours to use, or work in a clone that is"
+    return f"{what}; --debug shows where it came from"
+
+
+def _end(error: DrydockError, cause: OSError | None = None) -> None:
     if debugging():
-        raise error
+        raise error from cause
     sys.stdout.flush()
     print(f"error: {error}", file=sys.stderr, flush=True)
     sys.exit(error.exit_code)
@@ -64,6 +73,23 @@ def given(options: Mapping[str, object]) -> dict[str, object]:
     return chosen
 
 
+# What options take that are no settings of an experiment.
+_CHOICES = {"runner": ("auto", "docker", "local"), "gpu": ("auto", "on", "off")}
+_LEAST = {"jobs": 0, "rounds": 1, "threads": 0}
+
+
+def refuse_impossible(options: Mapping[str, object]) -> None:
+    """InputError for an option that cannot be, also where the command would not need it."""
+    for name, known in _CHOICES.items():
+        if (value := options.get(name, known[0])) not in known:
+            raise InputError(f"--{name} {value}: it is one of {', '.join(known)}")
+    for name, least in _LEAST.items():
+        if isinstance(value := options.get(name, least), int) and value < least:
+            raise InputError(f"--{name} {value}: it is at least {least}")
+    if isinstance(seconds := options.get("seconds", 1.0), float) and not seconds > 0:
+        raise InputError(f"--seconds {seconds}: it is more than 0")
+
+
 def _number(name: str, text: str, kind: str) -> int | float:
     try:
         return int(text) if kind == "int" else float(text)
@@ -76,7 +102,7 @@ def _path(text: str, keep: bool) -> str:
 
     With ``keep`` a text that is no path (the name of weights) stays as it is.
     """
-    path = Path(text).expanduser()
+    path = expanded(text)
     if keep and not (path.exists() or path.parent != Path()):
         return text
     absolute = path.resolve()

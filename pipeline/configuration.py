@@ -71,6 +71,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise ValueError(f"`{name}` must not be negative")
         if not 0 <= self.score_threshold <= 1:
             raise ValueError("`score_threshold` must be between 0 and 1")
+        # Model Garden would take what has no `=` for the name of a file.
+        if self.override and not re.match(r"[\w.]+\s*=", self.override):
+            raise ValueError("`override` must be like `trainer.validation_interval=100,...`")
         if self.validation != "auto":
             try:
                 share = float(self.validation)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from pipeline.errors import InputError
+
 # A file this young may change again within the file system's time resolution, unseen by stat.
 _TOO_YOUNG_NS = 50_000_000
 
@@ -34,8 +36,10 @@ class ContentCache:
     def tree(self, path: Path) -> dict[str, str]:
         """sha256 by path relative to ``path``, sorted; a single file stands under its own name.
 
-        Hidden files (``.DS_Store``, half-written outputs) do not count.
+        Hidden files (``.DS_Store``, half-written outputs) do not count. Raises InputError for a
+        name that is not UTF-8.
         """
+        _must_be_text(str(path))
         if path.is_file():
             return {path.name: self.file(path)}
         return {
@@ -83,15 +87,51 @@ class ContentCache:
         return self._database
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(
+    folder: str, prefix: str, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Files with their stat. Links are followed, as a stage does that reads them."""
+    about = Path(folder).stat()
+    here = (about.st_dev, about.st_ino)
+    if here in above:  # a link to a folder that it lies in
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file():  # follows links: what a stage would read
+            _must_be_text(entry.path)
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
+            elif entry.is_file():
                 yield f"{prefix}{entry.name}", entry.stat()
+
+
+def linked_folders(folder: Path) -> set[Path]:
+    """The folders that links below ``folder`` lead to, or lead into where they name a file."""
+    found: set[Path] = set()
+    queue = [folder] if folder.is_dir() else []
+    while queue:
+        with os.scandir(queue.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_symlink():
+                    target = Path(entry.path).resolve()
+                    target = target if target.is_dir() else target.parent
+                    if target not in found:
+                        found.add(target)
+                        queue += [target] if entry.is_dir() else []
+                elif entry.is_dir(follow_symlinks=False):
+                    queue.append(Path(entry.path))
+    return {path for path in found if path.is_dir()}
+
+
+def _must_be_text(path: str) -> None:
+    """Refuse a name that no record could hold: bytes that are not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path!a}: this name is not in UTF-8, so rename it") from None
 
 
 def digest(files: Mapping[str, str]) -> str:

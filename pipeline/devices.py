@@ -170,6 +170,7 @@ def network_size(artifact: Path) -> int:
 def write(experiment: Experiment, found: list[Row]) -> Path:
     """Write devices.json, whole or not at all."""
     path = experiment.folder / "devices.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "format": FORMAT,
         "experiment": experiment.name,

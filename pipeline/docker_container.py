@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline import docker_engine, docker_remote, hardware, terminal
 from pipeline.client import Client, is_orphan, signals_raise, started, this_client
+from pipeline.content import linked_folders
 from pipeline.docker_options import (
     GIB,
     USB,
@@ -153,10 +154,13 @@ def _decide(execution: Execution, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_link_targets(execution: Execution) -> Execution:
-    """The same, with what symbolic links among its paths point to."""
+    """The same, with what symbolic links among and below its paths point to."""
+    linked = (target for path in execution.reads for target in linked_folders(path))
     return dataclasses.replace(
         execution,
-        reads=tuple(sorted({*execution.reads, *(path.resolve() for path in execution.reads)})),
+        reads=tuple(
+            sorted({*execution.reads, *(path.resolve() for path in execution.reads), *linked})
+        ),
         writes=tuple(sorted({*execution.writes, *(path.resolve() for path in execution.writes)})),
     )
 

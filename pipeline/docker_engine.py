@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import ssh_relay
 from pipeline.errors import HostError
+from pipeline.paths import home
 
 _OLDEST_API = (1, 40)  # engine 19.03: the first one that takes GPU requests
 
@@ -109,7 +110,7 @@ def certificates() -> Path | None:
 
 
 def _configuration() -> Path:
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    return Path(os.environ.get("DOCKER_CONFIG") or home() / ".docker")
 
 
 def _context() -> str:

@@ -21,7 +21,7 @@ from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution
 from pipeline.experiment import ARTIFACTS, Experiment
 from pipeline.placement import Place, place
-from pipeline.plan import Planner, Step, existing_part, needed
+from pipeline.plan import Planner, Step, existing_data, existing_part, needed
 from pipeline.runners import Runner, choose
 from pipeline.targets import with_targets
 
@@ -64,15 +64,17 @@ def bring_up_to_date(
     ``held``: the caller has the experiment's lock. Raises StageFailed, InputError or HostError;
     what earlier stages made stays, and so does the previous output of the one that failed.
     """
+    stages = needed(with_targets(experiment.settings), wanted)
+    chosen_weights = weights.choose(experiment.settings)
+    _refuse_what_is_not_there(experiment, stages, chosen_weights)
     with contextlib.nullcontext() if held else experiment.locked():
         experiment.remember()
         cache = content_cache()
         planner = Planner(experiment, cache, images)
         outcome, started = Outcome(), time.monotonic()
-        chosen_weights = weights.choose(experiment.settings)
         chosen: tuple[Runner, str] | None = None
         try:
-            for stage in needed(with_targets(experiment.settings), wanted):
+            for stage in stages:
                 _recover(experiment.output(stage.name))
                 if "weights" in stage.options and weights.missing(chosen_weights):
                     weights.fetch(chosen_weights)  # their content is part of the stage's key
@@ -91,6 +93,17 @@ def bring_up_to_date(
             cache.save()
         outcome.seconds = time.monotonic() - started
         return outcome
+
+
+def _refuse_what_is_not_there(
+    experiment: Experiment, stages: Iterable[Stage], chosen_weights: str
+) -> None:
+    """InputError for photos or weights that do not exist, before they are kept as chosen."""
+    for stage in stages:
+        if "data" in stage.inputs:
+            existing_data(experiment)
+        if "weights" in stage.options:
+            weights.local_file(chosen_weights)
 
 
 @functools.cache

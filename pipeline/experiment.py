@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import os
 import re
@@ -14,8 +15,10 @@ import msgspec
 
 from pipeline.configuration import CONFIGS, ROOT, Settings, load_settings, model_kind, models
 from pipeline.errors import HostError, InputError
+from pipeline.paths import expanded
 
 ARTIFACTS = ROOT / "artifacts"
+DEFAULT = "default"  # what commands work on without --name
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -40,7 +43,7 @@ class Experiment:
     @property
     def data(self) -> Path:
         """The dataset's folder, absolute."""
-        return ROOT / self.settings.data
+        return ROOT / expanded(self.settings.data)
 
     @property
     def figures(self) -> str:
@@ -75,34 +78,55 @@ class Experiment:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the experiment: two commands would write over each other."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise HostError(
-                    f"the experiment '{self.name}' is in use by process {lock.read().strip()}: "
-                    "wait for it, or choose another with --name"
-                ) from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with held(self.folder):
             yield
 
 
-def open_experiment(
-    name: str, given: Mapping[str, object], artifacts: Path = ARTIFACTS, reset: bool = False
-) -> Experiment:
-    """The experiment ``name`` with ``given`` settings over those it had.
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the experiment in ``folder``; HostError where another process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise HostError(
+                f"the experiment '{folder.name}' is in use by process {lock.read().strip()}: "
+                "wait for it, or choose another with --name"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
-    ``reset`` forgets earlier choices. Raises InputError for a bad name or value.
-    """
+
+def folder_of(name: str, artifacts: Path = ARTIFACTS) -> Path:
+    """Where the experiment ``name`` lies, or would lie; InputError for what cannot be a name."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"--name {name}: an experiment's name is letters, digits, '.', '_' and '-', at most 64"
         )
-    folder = artifacts / name
+    return artifacts / name
+
+
+def open_experiment(
+    name: str,
+    given: Mapping[str, object],
+    artifacts: Path = ARTIFACTS,
+    *,
+    reset: bool = False,
+    new: bool = False,
+) -> Experiment:
+    """The experiment ``name`` with ``given`` settings over those it had.
+
+    ``reset`` forgets earlier choices. Unless it may be ``new``, InputError for one that is not
+    there: a mistyped name would train another detector. The default one always may be. InputError
+    also for a bad name or value.
+    """
+    folder = folder_of(name, artifacts)
+    if not (new or folder.is_dir() or name == DEFAULT):
+        raise InputError(_unknown(name, artifacts))
     remembered = {} if reset else _remembered(folder / "settings.json")
     chosen = {**remembered, **given}
     project = load_settings()
@@ -115,6 +139,16 @@ def open_experiment(
             f"there is no model '{settings.model}'; configs/models/ has {', '.join(models())}"
         )
     return Experiment(name, folder, settings, chosen)
+
+
+def _unknown(name: str, artifacts: Path) -> str:
+    known = sorted(path.parent.name for path in artifacts.glob("*/settings.json"))
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f": did you mean {close[0]}?" if close else f"; artifacts/ has {', '.join(known)}"
+    return (
+        f"there is no experiment '{name}'{meant if known else ''}; "
+        f"./inv train --name {name} begins one"
+    )
 
 
 def _remembered(path: Path) -> dict[str, object]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.execute import bring_up_to_date
 from pipeline.experiment import Experiment, open_experiment
+from pipeline.paths import expanded
 from pipeline.plan import existing_data
 from pipeline.screen import say, shown
 
@@ -28,21 +29,21 @@ def import_model(
     ``labels`` is a label map or class names with commas between. InputError when ``file`` is no
     detector, or the experiment has a training of its own.
     """
-    source, label_map = whole_source(Path(file).expanduser()), None
-    before = open_experiment(name, {})
+    source, label_map = whole_source(expanded(file)), None
+    before = open_experiment(name, {}, new=True)
     if (before.output("train") / "run.json").exists():
         raise InputError(
             f"the experiment '{name}' was trained here; choose another for the import with --name"
         )
     if labels is None:
         label_map = label_map_of(source)
-    elif (path := Path(labels).expanduser()).is_file():
+    elif (path := expanded(labels)).is_file():
         label_map = path
     elif "/" in labels or path.suffix in (".pbtxt", ".txt"):
         raise InputError(f"--labels {labels}: there is no such file")
     names = "" if label_map or labels is None else labels
     chosen = {**given, "imported": source.name, "labels": names}
-    experiment = open_experiment(name, chosen)
+    experiment = open_experiment(name, chosen, new=True)
     if "data" in given:
         existing_data(experiment)
     with _taken_back_on_failure(experiment, existed=before.folder.exists()):

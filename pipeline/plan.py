@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,12 @@ def existing_data(experiment: Experiment) -> Path:
         raise InputError(
             f"--data {folder}: there is no such folder. It is one with train/ and test/ in it, "
             "photos and labelImg's xml files beside each other."
+        )
+    # Before all of it is read: it may be somebody's home.
+    if not any((folder / split).is_dir() for split in ("train", "test")):
+        raise InputError(
+            f"--data {folder}: there is no train/ and no test/ in it; "
+            f"./inv data.split --images {shlex.quote(str(folder))} puts the photos there into them"
         )
     return folder
 

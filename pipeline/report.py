@@ -13,7 +13,7 @@ from pipeline import records
 from pipeline.configuration import load_settings
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import Outcome, command_line
-from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.experiment import ARTIFACTS, DEFAULT, Experiment
 from pipeline.plan import Step
 from pipeline.screen import duration, say, shown, table
 from pipeline.targets import load_targets
@@ -112,7 +112,8 @@ def results(experiment: Experiment, outcome: Outcome) -> None:
         ("training log", "train"),
     ):
         say(f"{title + ':':<21}{shown(experiment.output(stage))}")
-    say("next: ./inv detect --images FOLDER, ./inv tensorboard")
+    named = "" if experiment.name == DEFAULT else f" --name {experiment.name}"
+    say(f"next: ./inv detect{named} --images FOLDER, ./inv tensorboard{named}")
 
 
 def imported(experiment: Experiment) -> None:

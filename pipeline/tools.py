@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pipeline import screen
 from pipeline.configuration import ROOT
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import content_cache
 from pipeline.execution import Execution
-from pipeline.experiment import ARTIFACTS, Experiment
+from pipeline.experiment import ARTIFACTS, Experiment, folder_of, held
+from pipeline.paths import expanded, typed
 from pipeline.placement import place
 from pipeline.runners import choose
 
@@ -85,15 +86,16 @@ def dataset_program(
     further: Sequence[str],
     asked: str,
 ) -> None:
-    """Run one of the dataset's programs on ``folders``: flag -> (path, "read" or "write").
+    """Run one of the dataset's programs on ``folders``: flag -> (path, "read", "write" or "make").
 
-    Folders to write to are made if they do not exist. Exits as the program did when it refused
-    its input: it has said why.
+    A folder to "make" need not exist; InputError where another does not. Exits as the program did
+    when it refused its input: it has said why.
     """
-    paths = {
-        flag: (Path(path).expanduser().absolute(), use) for flag, (path, use) in folders.items()
-    }
-    writes = tuple(path for path, use in paths.values() if use == "write")
+    paths = {flag: (typed(path), use) for flag, (path, use) in folders.items()}
+    for path, use in paths.values():
+        if use != "make" and not path.is_dir():
+            raise InputError(f"{screen.shown(path)}: there is no such folder. Check the path.")
+    writes = tuple(path for path, use in paths.values() if use != "read")
     for folder in writes:
         folder.mkdir(parents=True, exist_ok=True)
     code = run(
@@ -122,16 +124,27 @@ def fetch(name: str, source: str | None) -> None:
     from pipeline import datasets  # imported late: other commands need no network code
 
     folder = ROOT / "data" / name
-    datasets.fetch_dataset(name, folder, Path(source).expanduser() if source else None)
+    datasets.fetch_dataset(name, folder, expanded(source) if source else None)
     screen.say(f"train on it: ./inv train --name {name} --data {screen.shown(folder)}")
 
 
 def clean(name: str | None, everything: bool) -> None:
-    """Remove an experiment's artifacts, or all of them. Environments and photos stay."""
+    """Remove an experiment's artifacts, or all of them. Environments and photos stay.
+
+    Raises InputError where there are none, HostError while a command works on them.
+    """
     if not name and not everything:
         raise InputError("say what to remove: --name EXPERIMENT or --everything")
-    folder = ARTIFACTS if everything else ARTIFACTS / Path(name or "").name
+    folder = ARTIFACTS if everything else folder_of(name or "")
     if not folder.is_dir():
         raise InputError(f"{screen.shown(folder)} does not exist")
-    shutil.rmtree(folder)
+    used = [path.parent for path in ARTIFACTS.glob("*/.lock")] if everything else [folder]
+    with contextlib.ExitStack() as stack:
+        for one in used:
+            stack.enter_context(held(one))
+        if folder.is_symlink():  # to a larger disk: the link stays
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        else:
+            shutil.rmtree(folder)
     screen.say(f"removed {screen.shown(folder)}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from pipeline import vendor
 from pipeline.environments import Environment
 from pipeline.errors import HostError
+from pipeline.paths import expanded, home
 
 # Where uv takes an index, a certificate or a proxy from, if pip was told of one.
 _PIP_TO_UV = {
@@ -31,8 +32,8 @@ _PIP_TO_UV = {
 def cache_folder() -> Path:
     """Where environments and downloads are kept: ``DRYDOCK_CACHE``, else the user's cache."""
     if chosen := os.environ.get("DRYDOCK_CACHE"):
-        return Path(chosen).expanduser().resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
+        return expanded(chosen).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache").absolute() / "drydock"
 
 
 def wheelhouse() -> Path:
@@ -174,7 +175,7 @@ def _uv(
     import uv  # imported late: a run with nothing to do does not need it
 
     settings = {**os.environ, **uv_settings(_pip_configuration(), os.environ)}
-    settings["PATH"] = search_path(os.environ.get("PATH", os.defpath), Path.home())
+    settings["PATH"] = search_path(os.environ.get("PATH", os.defpath), home())
     return subprocess.run(
         [uv.find_uv_bin(), *arguments],
         env=settings,

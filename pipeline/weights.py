@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.configuration import ROOT, Settings, load_weights
 from pipeline.errors import InputError
+from pipeline.paths import expanded
 from pipeline.virtualenvs import cache_folder
 
 
@@ -33,7 +34,7 @@ def local_file(weights: str) -> Path | None:
     entry = load_weights().get(weights)
     if entry is not None:
         return _cached(entry.url) if entry.url else None
-    path = ROOT / Path(weights).expanduser()
+    path = ROOT / expanded(weights)
     if path.exists() or path.with_name(path.name + ".index").exists():
         return path.resolve()
     raise InputError(

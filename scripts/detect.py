@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 
 from atomic import atomic_write
-from console import InputError, StageError, progress, run, say, warn
+from console import InputError, progress, run, say, warn
 from dataset.folder import is_photo, natural_key
 from dataset.image import PhotoError, load_photo, shown
 from detection import runtimes
@@ -78,7 +78,7 @@ def detect(load: Callable[[], Any], images: str, output: Path, score_threshold: 
 
     ``load`` gives the detector; it is called when it is clear that there are photos.
 
-    InputError when there are no photos, StageError when none of them can be read. Told to stop, it
+    InputError when there are no photos, or none that can be read. Told to stop, it
     writes what it has and ends the program.
     """
     root, names = find_photos(images)
@@ -113,7 +113,7 @@ def detect(load: Callable[[], Any], images: str, output: Path, score_threshold: 
             photos, objects = photos + 1, objects + len(found)
         file.write("\n]}\n")
         if not photos and not stop:
-            raise StageError(f"none of the {len(names)} photos in {images} could be read")
+            raise InputError(f"none of the {len(names)} photos in {images} could be read")
     told = f", left out: {broken}" if broken else ""
     told += f", stopped before the other {len(names) - photos - broken}" if stop else ""
     say(f"{objects} objects in {photos} photos{told}: {output / 'detections.json'}")

@@ -85,6 +85,21 @@ def test_links_to_folders_elsewhere_lead_there(room: Room, tmp_path: Path) -> No
     assert room.stdout == "seen"
 
 
+def test_links_below_a_folder_lead_there_too(room: Room, tmp_path: Path) -> None:
+    for name in ("folder/photo", "elsewhere/single", "secret/key"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"{name} seen\n")
+    data = tmp_path / "photos"
+    data.mkdir()
+    (data / "train").symlink_to(tmp_path / "folder")
+    (data / "0.jpg").symlink_to(tmp_path / "elsewhere" / "single")
+    (data / "gone.jpg").symlink_to(tmp_path / "nowhere" / "photo")
+
+    assert room.run("cat", f"{data}/train/photo", f"{data}/0.jpg", reads=(data,)) == 0
+    assert room.stdout == "folder/photo seen\nelsewhere/single seen\n"
+    assert room.run("cat", f"{tmp_path}/secret/key", reads=(data,)) != 0
+
+
 def test_there_is_no_network(room: Room) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -139,7 +139,7 @@ def test_only_broken_photos_fail_and_leave_an_earlier_result(tmp_path, monkeypat
     (tmp_path / "in/b.jpg").write_bytes(b"no photo")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/detections.json").write_text("earlier")
-    assert call(monkeypatch, tmp_path / "in", tmp_path / "out") == 1
+    assert call(monkeypatch, tmp_path / "in", tmp_path / "out") == 2
     assert (tmp_path / "out/detections.json").read_text() == "earlier"
     assert "could be read" in capsys.readouterr().err
 

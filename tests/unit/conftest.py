@@ -192,7 +192,7 @@ class Project:
         return {**os.environ, "DRYDOCK_CACHE": str(self._cache), **settings}
 
     def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "tasks.py", *arguments]  # as ./inv does
+        return [sys.executable, "-X", "utf8", "tasks.py", *arguments]  # as ./inv does
 
     def invoke(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -223,8 +223,16 @@ def project(tmp_path: Path, cache: Path) -> Project:
     return Project(tmp_path / "project", cache)
 
 
-@pytest.fixture
-def trained(project: Project) -> Project:
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """What a training of the stand-ins leaves: made once, and current in every copy."""
+    project = Project(tmp_path_factory.mktemp("trained") / "project", cache)
     done = project.train()
     assert done.returncode == 0, done.stderr
+    return project.artifact()
+
+
+@pytest.fixture
+def trained(project: Project, artifacts: Path) -> Project:
+    shutil.copytree(artifacts, project.artifact())
     return project

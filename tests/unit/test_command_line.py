@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import Project
@@ -45,3 +48,71 @@ def test_plain_invoke_knows_the_same_commands(project: Project) -> None:
     ours = project.invoke("--list").stdout.splitlines()
     assert listed.stdout.splitlines()[1:] == ours[1:]
     assert any(line.split()[:1] == ["data.fetch"] for line in ours)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("convert --target box --jobs=-1", "--jobs -1: it is at least 0"),
+        ("benchmark --target box --rounds 0", "--rounds 0: it is at least 1"),
+        ("benchmark --target box --seconds 0", "--seconds 0.0: it is more than 0"),
+        ("benchmark --target box --threads=-2", "--threads -2: it is at least 0"),
+        ("detect --images data/images --precision int8", "--precision goes with --target"),
+        ("train --data ~nobody-here/photos", "~nobody-here/photos: there is no user"),
+        ("detect --images ~nobody-here/photos", "~nobody-here/photos: there is no user"),
+        ("data.split --images nowhere", "nowhere: there is no such folder"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_before_any_work(
+    project: Project, words: str, told: str
+) -> None:
+    done = project.invoke(*words.split())
+
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not project.artifact("default").exists()
+    assert not (project.folder / "nowhere").exists()
+
+
+def test_what_the_host_refuses_is_told_in_one_sentence(project: Project) -> None:
+    project.artifact().write_text("a file where a folder should be")
+
+    done = project.train()
+
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: ")
+    assert str(project.artifact()) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in project.train(DRYDOCK_DEBUG="1").stderr
+
+
+def test_a_host_without_home_and_with_a_narrow_terminal_trains(project: Project) -> None:
+    photo = project.folder / "data" / "images" / "train" / "żółw.xml"
+    photo.write_text("broken")
+    settings = {**project.environment(LC_ALL="C", LANG="C"), "PYTHONCOERCECLOCALE": "0"}
+    del settings["HOME"]
+
+    done = subprocess.run(
+        project.argv("train", "--runner", "local"),
+        cwd=project.folder,
+        env=settings,
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "żółw.xml: it is broken" in done.stderr.decode()
+
+
+def test_inv_itself_needs_no_home(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[2] / "inv", tmp_path)
+    (tmp_path / "requirements.txt").write_text("\n")
+    (tmp_path / "tasks.py").write_text("import sys; print(sys.argv[1:])")
+    settings = {name: value for name, value in os.environ.items() if name != "HOME"}
+
+    done = subprocess.run(
+        [tmp_path / "inv", "status"], env=settings, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "['status']\n", done.stderr

@@ -103,3 +103,10 @@ def test_a_benchmark_counts_until_what_it_measured_changes(trained: Project) -> 
     (trained.folder / "scripts/detection/runtimes/box.py").write_text("faster = True\n")
 
     assert table(trained)["box/fp32"]["measured"] == []
+
+
+def test_before_any_training_the_table_says_so(project: Project) -> None:
+    done = project.invoke("devices")
+
+    assert done.returncode == 0, done.stderr
+    assert "not converted" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -142,6 +143,7 @@ def test_bad_input_is_one_message_and_exit_code_2(trained: Project) -> None:
         (["--name", "../x"], 2, "--name ../x"),
         (["--weights", "magic"], 2, "--weights magic"),
         (["--validation", "2"], 2, "`validation` must be"),
+        (["--override", "faster"], 2, "`override` must be like `trainer."),
     ],
 )
 def test_wrong_options_are_refused(
@@ -285,6 +287,113 @@ def test_clean_removes_one_experiment(trained: Project) -> None:
     assert trained.invoke("clean").returncode == 2
     assert trained.invoke("clean", "--name", "default").returncode == 0
     assert not trained.artifact("default").exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../data", ".cache", "default/train"])
+def test_clean_removes_nothing_that_is_no_experiment(trained: Project, name: str) -> None:
+    done = trained.invoke("clean", "--name", name)
+
+    assert done.returncode == 2
+    assert "--name" in done.stderr
+    assert trained.artifact("default", "export").is_dir()
+    assert trained.artifact(".cache").is_dir()
+    assert (trained.folder / "data").is_dir()
+
+
+def test_clean_leaves_what_is_in_use(trained: Project) -> None:
+    with trained.artifact("default", ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        for words in (("--name", "default"), ("--everything",)):
+            done = trained.invoke("clean", *words)
+            assert done.returncode == 3
+            assert "in use" in done.stderr
+    assert trained.artifact("default", "export").is_dir()
+
+
+def test_clean_empties_artifacts_that_lie_on_another_disk(trained: Project, tmp_path: Path) -> None:
+    trained.artifact().rename(tmp_path / "large")
+    trained.artifact().symlink_to(tmp_path / "large")
+
+    assert ran(trained) == []
+    assert trained.invoke("clean", "--everything").returncode == 0
+    assert list((tmp_path / "large").iterdir()) == []
+    assert ran(trained) == STAGES
+
+
+def test_linked_photos_count_like_others(project: Project, tmp_path: Path) -> None:
+    (project.folder / "data" / "images").rename(tmp_path / "elsewhere")
+    linked = project.folder / "data" / "linked"
+    linked.mkdir()
+    for split in ("train", "test"):
+        (linked / split).symlink_to(tmp_path / "elsewhere" / split)
+    (linked / "around").symlink_to(linked)
+    linked_data = ("--data", str(linked))
+    assert project.train(*linked_data).returncode == 0
+    assert ran(project, *linked_data) == []
+
+    (tmp_path / "elsewhere" / "train" / "1.xml").write_text("other boxes\n")
+
+    assert ran(project, *linked_data) == STAGES
+
+
+def test_a_file_name_that_is_no_text_is_named(trained: Project) -> None:
+    photo = trained.folder / "data" / "images" / "train" / os.fsdecode(b"caf\xe9.jpg")
+    photo.write_text("latin-1\n")
+
+    done = trained.train()
+
+    assert done.returncode == 2
+    assert "caf" in done.stderr
+    assert "rename" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_choice_that_cannot_be_is_not_kept(trained: Project) -> None:
+    for words in (("--data", "nowhere"), ("--weights", "nowhere/model")):
+        assert trained.train("--name", "default", *words).returncode == 2
+    assert trained.train("--name", "new", "--data", "nowhere").returncode == 2
+
+    assert ran(trained) == []
+    assert not trained.artifact("new").exists()
+
+
+def test_a_folder_that_is_no_dataset_is_refused_unread(trained: Project, tmp_path: Path) -> None:
+    (tmp_path / "large.bin").write_bytes(b"")
+    (tmp_path / "large.bin").chmod(0)
+
+    done = trained.train("--data", str(tmp_path))
+
+    assert done.returncode == 2
+    assert "no train/ and no test/" in done.stderr
+    assert "data.split" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["status", "explain train", "devices", "report", "tensorboard", "convert --target box"],
+)
+def test_an_experiment_that_is_none_is_refused(trained: Project, words: str) -> None:
+    done = trained.invoke(*words.split(), "--name", "defaut")
+
+    assert done.returncode == 2
+    assert "there is no experiment 'defaut': did you mean default?" in done.stderr
+    assert not trained.artifact("defaut").exists()
+
+
+@pytest.mark.parametrize("words", ["--runner podman", "--gpu yes"], ids=["runner", "gpu"])
+def test_a_choice_that_is_none_is_refused_though_all_is_current(
+    trained: Project, words: str
+) -> None:
+    done = trained.invoke("train", *words.split())
+
+    assert done.returncode == 2
+    assert f"{words}: it is one of auto" in done.stderr
+
+
+def test_the_next_command_is_for_the_same_experiment(project: Project) -> None:
+    assert "./inv detect --name other --images" in project.train("--name", "other").stdout
+    assert "./inv detect --images" in project.train().stdout
 
 
 def test_one_command_runs_in_an_environment_with_the_hosts_programs_at_hand(
