@@ -13,9 +13,12 @@ image_list = late("pipeline.image_list")
 
 
 @command
-def list_images(_, json=False):
-    """List the images of all environments: built or not, stale or not, how large."""
-    image_list.show(json)
+def list_images(_, json=False, registry=None):
+    """List the images of all environments: built or not, stale or not, how large.
+
+    With --json and --registry also where a CI keeps the layers of each.
+    """
+    image_list.show(json, registry)
 
 
 @command

@@ -49,14 +49,25 @@ def survey(cache: ContentCache) -> list[ImageState]:
     return found
 
 
-def show(as_json: bool) -> None:
-    """`inv images`."""
+def for_ci(state: ImageState, registry: str | None) -> dict[str, object]:
+    """What a CI's matrix must know: the state, what docker-bake.hcl calls the image and, with a
+    ``registry``, where its layers are kept. InputError for what cannot be a registry."""
+    from pipeline import publishing  # imported late: who looks at the list need not wait for it
+
+    bake = images.bake_name(state.name)
+    where = {"cache": f"{publishing.registry_name(registry)}/cache:{bake}"} if registry else {}
+    return {**asdict(state), "bake": bake, **where}
+
+
+def show(as_json: bool, registry: str | None) -> None:
+    """`inv images`; ``registry`` is for those who read JSON."""
+    if registry and not as_json:
+        raise InputError("--registry adds to what --json says; give both")
     cache = content_cache()
     states = survey(cache)
     cache.save()
     if as_json:
-        listed = [{**asdict(one), "bake": images.bake_name(one.name)} for one in states]
-        say(json.dumps(listed, indent=2))
+        say(json.dumps([for_ci(one, registry) for one in states], indent=2))
         return
     table(
         ("image", "tag", "state", "size", "for"),

@@ -70,7 +70,8 @@ def find(folders: Sequence[Path]) -> list[Packed]:
 
 def publish(packed: Sequence[Packed], registry: str, tag: str, sign: bool) -> None:
     """Push all, join those of one detector under one name, and sign them if asked to."""
-    registry = checked(registry, tag)
+    registry = registry_name(registry)
+    check_tag(tag)
     if sign and not shutil.which("cosign"):
         raise HostError("--sign takes cosign, which is not on the PATH: install it or leave it out")
     if reason := docker_engine.available():
@@ -100,14 +101,18 @@ def publish(packed: Sequence[Packed], registry: str, tag: str, sign: bool) -> No
         say(f"{', '.join(platforms)}: {experiment}:{tag}, {digest}")
 
 
-def checked(registry: str, tag: str) -> str:
-    """``registry`` in lower case, as images are named; InputError for what cannot be a name."""
-    lower = registry.rstrip("/").lower()
+def registry_name(given: str) -> str:
+    """``given`` in lower case, as images are named; InputError for what cannot be a registry."""
+    lower = given.rstrip("/").lower()
     if not _REGISTRY.fullmatch(lower):
-        raise InputError(f"{registry}: a registry is a host and folders, as in ghcr.io/me/drydock")
+        raise InputError(f"{given}: a registry is a host and folders, as in ghcr.io/me/drydock")
+    return lower
+
+
+def check_tag(tag: str) -> None:
+    """Raise InputError for what cannot be the tag of an image."""
     if not _TAG.fullmatch(tag):
         raise InputError(f"--tag {tag}: letters, digits, '.', '-' and '_' only, at most 128")
-    return lower
 
 
 def repository_of(package: Package, registry: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,7 @@ class Service:
     def use(self, action: str, given: Mapping[str, Any], matrix: Mapping[str, Any]) -> None:
         told = {key: self.value(text, matrix) for key, text in given.items()}
         if action == "actions/upload-artifact":
-            folder = self.clone.folder / told["path"]
-            hidden = shutil.ignore_patterns(".*")  # as the service leaves them out
-            place = self.storage / told["name"]
-            shutil.copytree(folder, place, ignore=hidden, dirs_exist_ok=True)
+            self.upload(told["path"].splitlines(), self.storage / told["name"])
         elif action == "actions/download-artifact":
             for folder in self.storage.glob(told.get("name") or told["pattern"]):
                 shutil.copytree(folder, self.clone.folder / told["path"], dirs_exist_ok=True)
@@ -139,6 +137,19 @@ class Service:
             )
         else:
             assert action in NOTHING_HERE
+
+    def upload(self, patterns: list[str], place: Path) -> None:
+        """One folder is its own root, as the service has it; of several patterns it is the tree."""
+        if len(patterns) == 1:
+            hidden = shutil.ignore_patterns(".*")  # as the service leaves them out
+            folder = self.clone.folder / patterns[0]
+            shutil.copytree(folder, place, ignore=hidden, dirs_exist_ok=True)
+            return
+        for pattern in patterns:
+            for path in self.clone.folder.glob(pattern):
+                copy = place / path.relative_to(self.clone.folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)  # what may be executed is lost there, too
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +184,6 @@ def service(
             "github.repository": "me/drydock",
             "github.actor": "me",
             "secrets.GITHUB_TOKEN": "",
-            "env.CACHE": "127.0.0.1:9/cache",
         },
     )
 
@@ -214,19 +224,45 @@ def test_a_detector_is_converted_verified_packed_pushed_and_signed(
     assert package.with_name(package.name.replace(".cdx.json", ".tar")).stat().st_size > 1e8
     done = [line.split()[0] for line in signed.read_text().splitlines()]
     assert done == ["sign", "attest", "attest", "sign"]
+    # What the registry has under the tag is the image that the job before verified and packed.
+    description = package.with_name(package.name.replace(".cdx.json", ".json"))
+    pushed = config_digest(service.overridden["REGISTRY"], f"default/{TARGET}", "v1.0")
+    assert pushed == json.loads(description.read_text())["id"]
 
 
 def test_the_pins_are_refreshed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "-k test_walls")
     # One lock: whether today's newest versions work together is not what is tested here.
     service.overridden = {"ENVIRONMENT": "device/rockchip"}
+    lock = "docker/device/rockchip/requirements.txt"
+    git = ["git", "-C", str(service.clone.folder)]
+    (service.clone.folder / lock).write_text("# of last week\n" + (REPOSITORY / lock).read_text())
+    someone = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.invalid")
+    subprocess.run([*git, *someone, "commit", "--quiet", "--all", "--message=old"], check=True)
 
     service.run("pins.yml")
+
+    # The job that opens the pull request finds what changed, and nothing else.
+    changed = subprocess.run([*git, "status", "--porcelain"], stdout=subprocess.PIPE, check=True)
+    assert changed.stdout.split() == [b"M", lock.encode()]
 
 
 def skip_without_engine() -> None:
     if reason := docker_engine.available():
         pytest.skip(reason)
+
+
+def config_digest(registry: str, image: str, tag: str) -> str:
+    """The digest of an image's configuration in a registry on loopback: its id."""
+    host, _, folders = registry.partition("/")
+    kinds = ("vnd.oci.image.manifest.v1", "vnd.docker.distribution.manifest.v2")
+    request = urllib.request.Request(
+        f"http://{host}/v2/{folders}/{image}/manifests/{tag}",
+        headers={"Accept": ", ".join(f"application/{kind}+json" for kind in kinds)},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: str = json.load(answer)["config"]["digest"]
+        return found
 
 
 def stand_in_cosign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
