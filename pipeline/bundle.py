@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from pipeline import (
     bundle_archive,
@@ -28,10 +29,20 @@ from pipeline import (
     virtualenvs,
     weights,
 )
-from pipeline.bundle_archive import DATA, HOST, IMAGES, WEIGHTS, WHEELS, File, Manifest, Packed
+from pipeline.bundle_archive import (
+    DATA,
+    HOST,
+    IMAGES,
+    WEIGHTS,
+    WHEELS,
+    File,
+    Image,
+    Manifest,
+    Packed,
+)
 from pipeline.configuration import ROOT
 from pipeline.environments import Environment, environment_digest
-from pipeline.errors import HostError, InputError
+from pipeline.errors import DrydockError, HostError, InputError
 from pipeline.execute import content_cache
 from pipeline.paths import expanded
 from pipeline.screen import megabytes, say, shown
@@ -54,10 +65,16 @@ def pack(
         sources: dict[str, Path] = {}
         say("the host's own packages")
         sources |= _fetched(HOST, Path(sys.executable), _LOCK, scratch)
-        packed = {}
+        packed: dict[str, Packed] = {}
+        saved: dict[str, Image] = {}
         for environment in chosen:
-            packed[environment.name], found = _environment(environment, scratch, with_images)
-            sources |= found
+            lock = download.sha256_of(environment.lock)
+            of_it, found = _images(environment, scratch) if with_images else ({}, {})
+            # The environment's own is the last: those before it are what is built with.
+            tag = [image.tag for image in of_it.values()][-1] if of_it else ""
+            packed[environment.name] = Packed(environment.file.python, lock, tag)
+            saved |= of_it
+            sources |= found | _packages(environment, scratch)
         sources |= {f"{WEIGHTS}/{path.name}": path for path in weights.fetched()}
         sources |= datasets
         manifest = Manifest(
@@ -69,6 +86,7 @@ def pack(
                 name: File(name, path.stat().st_size, download.sha256_of(path))
                 for name, path in sources.items()
             },
+            images=saved,
         )
         size = sum(file.size for file in manifest.files.values())
         _room(archive.parent, size)
@@ -87,7 +105,6 @@ def load(archive: Path) -> None:
     manifest = bundle_archive.read_manifest(archive)
     _fits(archive, manifest)
     engine = docker_engine.available() is None
-    images_of = {one.image: one for one in manifest.environments.values() if one.image}
     _room(virtualenvs.cache_folder(), sum(file.size for file in manifest.of(HOST, WHEELS, WEIGHTS)))
     say(f"checking {shown(archive)}")
     bundle_archive.verify(archive, manifest, download.meter())
@@ -101,11 +118,7 @@ def load(archive: Path) -> None:
         elif file.kind == WEIGHTS:
             bundle_archive.extract(archive, file, content, weights.kept(name, file.sha256))
         elif file.kind == IMAGES and engine:
-            say(f"loading the image of {name.partition('.')[0]}")
-            image_transfer.load_stream(bundle_archive.checked(archive, file, content))
-    for tag, one in images_of.items() if engine else ():
-        if docker_engine.image_id(tag) != one.image_id:
-            raise InputError(f"{archive}: the image in it is not {tag} as its manifest has it")
+            _load_image(archive, file, content, manifest.images[file.path])
     say(f"installed: {_listed(manifest)}")
     _advise(manifest, engine)
 
@@ -120,44 +133,67 @@ def _engine_for(chosen: Sequence[Environment]) -> bool:
     return True
 
 
-def _environment(
-    environment: Environment, scratch: Path, with_images: bool
-) -> tuple[Packed, dict[str, Path]]:
-    """What is packed of an environment; files by path in the archive."""
-    lock = download.sha256_of(environment.lock)
-    sources: dict[str, Path] = {}
-    tag = image = ""
-    if with_images:
-        cache = content_cache()
-        digest = environment_digest(environment, cache)
-        cache.save()
-        # A device's image is completed there, by the builder.
-        for name in (*(["builder"] if environment.file.device else ()), environment.name):
-            image = images.ensure_image(name, digest, ROOT, say)
-            tag = images.image_tag(name, digest)
-            say(f"saving the image of {name}")
-            path = scratch / f"{images.bake_name(name)}-{digest[:12]}.tar.gz"
-            with gzip.open(path, "xb", compresslevel=1) as output:
-                image_transfer.save_stream(tag, output.write)
-            sources[f"{IMAGES}/{path.name}"] = path
-    if not environment.file.device:
-        say(f"the packages of {environment.name}")
-        python = virtualenvs.find_python(environment.file.python)
-        if not python:
-            raise HostError(
-                f"the packages of {environment.name} are chosen by Python "
-                f"{environment.file.python}, which is not installed here"
-            )
-        sources |= _fetched(WHEELS, Path(python), environment.lock, scratch)
-        for tool, wanted in environment.file.tools.items():
-            other = ["--python-version", wanted, "--only-binary", ":all:"]
-            lock_of_tool = environment.tool_lock(tool)
-            sources |= _fetched(WHEELS, Path(python), lock_of_tool, scratch, other)
-        # What is published as source only is built there, with setuptools from the base's lock.
-        if any(not name.endswith(".whl") for name in sources if name.startswith(WHEELS)):
-            base = ROOT / "docker" / "base" / "requirements.txt"
-            sources |= _fetched(WHEELS, Path(python), base, scratch)
-    return Packed(environment.file.python, lock, tag, image), sources
+def _images(environment: Environment, scratch: Path) -> tuple[dict[str, Image], dict[str, Path]]:
+    """The images that an environment needs, built where they are missing, and where they are saved;
+    both by path in the archive."""
+    cache = content_cache()
+    digest = environment_digest(environment, cache)
+    cache.save()
+    saved, sources = {}, {}
+    # A device's image is completed there, by the builder.
+    for name in (*(["builder"] if environment.file.device else ()), environment.name):
+        images.ensure_image(name, digest, ROOT, say)
+        tag = images.image_tag(name, digest)
+        content = docker_engine.image_content(tag)
+        assert content is not None  # it is there by now
+        say(f"saving the image of {name}")
+        path = scratch / f"{images.bake_name(name)}-{digest[:12]}.tar.gz"
+        with gzip.open(path, "xb", compresslevel=1) as output:
+            image_transfer.save_stream(tag, output.write)
+        saved[f"{IMAGES}/{path.name}"] = Image(tag, content)
+        sources[f"{IMAGES}/{path.name}"] = path
+    return saved, sources
+
+
+def _load_image(archive: Path, file: File, content: IO[bytes], wanted: Image) -> None:
+    """Bring an image into the engine unless it is there; InputError for another one."""
+    if docker_engine.image_content(wanted.tag) == wanted.content:
+        return
+    say(f"loading {wanted.tag}")
+    try:
+        image_transfer.load_stream(bundle_archive.checked(archive, file, content))
+    except InputError:
+        raise
+    except DrydockError as error:
+        raise HostError(
+            f"{wanted.tag}: {error}. Of it nothing is installed; what came before it in the bundle "
+            "is, so --load goes on from there once the engine has room and is well"
+        ) from None
+    if docker_engine.image_content(wanted.tag) != wanted.content:
+        raise InputError(f"{archive}: the image in it is not {wanted.tag} as its manifest has it")
+
+
+def _packages(environment: Environment, scratch: Path) -> dict[str, Path]:
+    """The packages that an environment is made from on a host, by path in the archive."""
+    if environment.file.device:
+        return {}
+    say(f"the packages of {environment.name}")
+    python = virtualenvs.find_python(environment.file.python)
+    if not python:
+        raise HostError(
+            f"the packages of {environment.name} are chosen by Python "
+            f"{environment.file.python}, which is not installed here"
+        )
+    sources = _fetched(WHEELS, Path(python), environment.lock, scratch)
+    for tool, wanted in environment.file.tools.items():
+        other = ["--python-version", wanted, "--only-binary", ":all:"]
+        lock_of_tool = environment.tool_lock(tool)
+        sources |= _fetched(WHEELS, Path(python), lock_of_tool, scratch, other)
+    # What is published as source only is built there, with setuptools from the base's lock.
+    if any(not name.endswith(".whl") for name in sources):
+        base = ROOT / "docker" / "base" / "requirements.txt"
+        sources |= _fetched(WHEELS, Path(python), base, scratch)
+    return sources
 
 
 def _fetched(

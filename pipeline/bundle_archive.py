@@ -27,7 +27,7 @@ from typing import IO, Any
 from pipeline.errors import DrydockError, HostError, InputError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 HOST, WHEELS, IMAGES, WEIGHTS, DATA = KINDS = ("host", "wheels", "images", "weights", "data")
 
 _LARGEST_MANIFEST = 64 << 20
@@ -58,7 +58,14 @@ class Packed:
     python: str
     lock: str  # sha256 of its requirements.txt
     image: str  # tag; empty where no image was packed
-    image_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A container image in the archive."""
+
+    tag: str
+    content: str  # as `docker_engine.image_content` has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Manifest:
     python: str  # of the host's own packages
     environments: Mapping[str, Packed]
     files: Mapping[str, File]
+    images: Mapping[str, Image] = dataclasses.field(default_factory=dict)  # by path in the archive
 
     def of(self, *kinds: str) -> list[File]:
         """The files of these kinds."""
@@ -90,6 +98,7 @@ def write(
             "python": manifest.python,
             "environments": {n: vars(one) for n, one in manifest.environments.items()},
             "files": {f.path: [f.size, f.sha256] for f in manifest.files.values()},
+            "images": {path: vars(one) for path, one in manifest.images.items()},
         },
         indent=1,
     ).encode()
@@ -141,6 +150,8 @@ def read_manifest(archive: Path) -> Manifest:
             raise InputError(f"{archive} would write to {file.path!r}: {problem}")
         if file.size < 0 or not _SHA256.fullmatch(file.sha256):
             raise InputError(f"{archive}: size or sha256 of {file.path!r} is none")
+    if {file.path for file in manifest.of(IMAGES)} != manifest.images.keys():
+        raise InputError(f"{archive}: its {MANIFEST} does not say which images are in which files")
     if sum(file.size for file in manifest.files.values()) > archive.stat().st_size:
         raise InputError(f"{archive} is shorter than what it says to hold; copy it again")
     return manifest
@@ -159,6 +170,10 @@ def _from(document: Any) -> Manifest:
         files={
             path: File(_text(path), _number(size), _text(sha256))
             for path, (size, sha256) in document["files"].items()
+        },
+        images={
+            path: Image(**{key: _text(value) for key, value in one.items()})
+            for path, one in document["images"].items()
         },
     )
 

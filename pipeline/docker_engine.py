@@ -17,6 +17,7 @@ from pipeline import ssh_relay
 from pipeline.errors import HostError
 from pipeline.paths import home
 
+_HOW_IT_IS_STARTED = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "Labels")
 _OLDEST_API = (1, 40)  # engine 19.03: the first one that takes GPU requests
 
 
@@ -145,6 +146,24 @@ def image_id(tag: str) -> str | None:
             return str(client.images.get(tag).id)
         except library().errors.ImageNotFound:
             return None
+
+
+def image_content(tag: str) -> str | None:
+    """What tells a tagged image from every other, on whichever engine it is; None where it is not.
+
+    Its id does not: engines that keep images in containerd's store (Docker's default from 29 on)
+    call an image by its manifest, others by its configuration. This is the sha256 of its layers,
+    what processor they are for and how it is started.
+    """
+    with connected() as client:
+        try:
+            told = client.images.get(tag).attrs
+        except library().errors.ImageNotFound:
+            return None
+    settings = told.get("Config") or {}
+    started = {name: settings.get(name) or None for name in _HOW_IT_IS_STARTED}
+    what = [told["RootFS"]["Layers"], told["Os"], told["Architecture"], started]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def name_image(image: str, tag: str) -> None:

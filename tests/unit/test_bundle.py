@@ -121,7 +121,9 @@ def test_a_path_that_leads_elsewhere_is_refused(packed: Path, path: str) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(format=2), "has format 2"),
+        (lambda d: d.update(format=1), "has format 1"),
+        (lambda d: d.update(images={"images/x": {"tag": "x", "content": "0"}}), "which images"),
+        (lambda d: d.update(files={"images/x": [1, "a" * 64]}), "which images"),
         (lambda d: d.update(files=[]), "damaged"),
         (lambda d: d.update(files={"wheels/x": ["1", "a" * 64]}), "is no number"),
         (lambda d: d.update(files={"wheels/x": [-1, "a" * 64]}), "size or sha256"),
