@@ -260,10 +260,13 @@ def test_a_build_that_can_be_repeated_gives_the_same_image(project: Project) -> 
     assert first == second
 
 
-def test_the_matrix_can_be_built_by_itself_with_a_cache_for_ci() -> None:
-    """As `docker buildx bake` reads it, all groups at once."""
+def test_bake_reads_the_matrix_and_each_target_keeps_its_layers_in_a_place_of_its_own() -> None:
+    """All groups at once. In one place for all, the last of them would be kept alone."""
     command = ["docker", "buildx", "bake", "--file=docker/docker-bake.hcl", "--print"]
-    settings = {"DRYDOCK_CACHE_FROM": "type=gha", "DRYDOCK_CACHE_TO": "type=gha,mode=max"}
+    settings = {
+        "DRYDOCK_CACHE_FROM": "type=gha,scope=TARGET",
+        "DRYDOCK_CACHE_TO": "type=local,dest=/kept/TARGET,mode=max",
+    }
     done = subprocess.run(
         [*command, "default", "gpu", "vendor", "devices"],
         cwd=REPOSITORY,
@@ -275,7 +278,7 @@ def test_the_matrix_can_be_built_by_itself_with_a_cache_for_ci() -> None:
 
     names = {images.bake_name(name) for name in (*environments.names(), *environments.devices())}
     assert names <= targets.keys()
-    for target in targets.values():
-        assert target["cache-from"] == ["type=gha"]
-        assert target["cache-to"] == ["type=gha,mode=max"]
+    for name, target in targets.items():
+        assert target["cache-from"] == [f"type=gha,scope={name}"]
+        assert target["cache-to"] == [f"type=local,dest=/kept/{name},mode=max"]
     assert targets["device-arm64"]["platforms"] == ["linux/arm64"]
