@@ -205,6 +205,9 @@ def remarks(found: Sequence[Row]) -> list[str]:
     """What a table has no room for, a sentence each; what concerns several is said once."""
     said = [f"{one.name} failed: {one.why}" for one in found if one.state == FAILED]
     said += [f"{one.name}, loss accepted: {one.accepted}" for one in found if one.accepted]
+    # How far figures may be trusted; the interval in brackets is of one target.
+    judged = [one for one in found if one.state in (VERIFIED, ACCEPTED, FAILED) and one.caution]
+    said += dict.fromkeys(f"note: {one.caution.partition(' (')[0]}" for one in judged)
     stale: dict[str, list[str]] = {}
     for one in found:
         if one.state == STALE:

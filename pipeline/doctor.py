@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from pipeline import environments, host
+from pipeline import environments, host, vendor, virtualenvs
 from pipeline.configuration import EnvironmentFile
 from pipeline.errors import HostError
 from pipeline.host import Host
 from pipeline.screen import say, table
-from pipeline.virtualenvs import python_cure
 
 _MEMORY_GIB = 4  # training with the default batch peaks at 2.6 GiB
 _DISK_GIB = 10  # the environment of `train` and its packages on the way
@@ -49,7 +48,11 @@ def examine(seen: Host) -> list[Finding]:
         ),
         Finding("uv", seen.uv or "missing", "" if seen.uv else "rm -r .venv && ./inv --list"),
         *(
-            Finding(f"Python {version}", path or "not found", "" if path else python_cure(version))
+            Finding(
+                f"Python {version}",
+                path or "not found",
+                "" if path else virtualenvs.python_cure(version),
+            )
             for version, path in sorted(seen.pythons.items())
         ),
     ]
@@ -62,6 +65,13 @@ def runs_on(seen: Host, file: EnvironmentFile) -> str:
     if seen.pythons.get(file.python):
         return "local"
     return f"not at all: no engine, and no Python {file.python}"
+
+
+def _lacking(file: EnvironmentFile) -> str:
+    """What an environment needs that no package registry has, where that is not here yet."""
+    if file.vendor is None or vendor.at_hand(file.vendor, virtualenvs.cache_folder()):
+        return ""
+    return f", once {file.vendor.file} is here, which its maker alone has"
 
 
 def _engine(seen: Host) -> Finding:
@@ -111,7 +121,8 @@ def show(as_json: bool) -> None:
     """Print the findings; HostError when not even training can run here."""
     files = {name: environments.load(name).file for name in environments.names()}
     seen = host.look(sorted({file.python for file in files.values()}))
-    findings, runners = examine(seen), {name: runs_on(seen, file) for name, file in files.items()}
+    findings = examine(seen)
+    runners = {name: f"{runs_on(seen, file)}{_lacking(file)}" for name, file in files.items()}
     if as_json:
         report = {"findings": [asdict(finding) for finding in findings], "environments": runners}
         say(json.dumps(report, indent=2))

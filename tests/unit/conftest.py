@@ -108,6 +108,7 @@ STAGES = {
         )
         result = {"passed": found == expected, "mAP": 0.5, "reference_mAP": 0.5}
         result["problems"] = [] if found == expected else ["they differ"]
+        result["caution"] = f"3 test photos are few (95 %: {arguments['tolerance']})"
         result["accepted"] = arguments["accept-loss"] if result["problems"] else ""
         (output / "verify.json").write_text(json.dumps(result))
         if found != expected and not arguments["accept-loss"]:

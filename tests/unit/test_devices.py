@@ -31,6 +31,7 @@ def test_verify_ends_with_the_table_whether_it_passes_or_not(trained: Project) -
 
     assert done.returncode == 1
     assert "verified (a crate)" in done.stdout and "failed (a crate)" in done.stdout
+    assert done.stdout.count("note: 3 test photos are few\n") == 1
     found = json.loads(trained.artifact("default/devices.json").read_text())["devices"]
     assert [(row["state"], row["checked_on"]) for row in found] == [
         ("reference", ""),

@@ -126,7 +126,7 @@ def test_what_cannot_be_had_here_is_left_out_of_all(
     said = [line for line in done.stdout.splitlines() if "crate.whl" in line]
     assert [line for line in said if line.startswith("left out: box: crate.whl is on no")]
     if command in ("verify", "benchmark"):
-        assert said[-1].startswith("  box needs crate.whl, which no package registry has: ./inv")
+        assert said[-1].startswith("box needs crate.whl, which no package registry has: ./inv")
 
 
 @pytest.mark.parametrize("asked", ["box", "box,crate", "all,box"])
