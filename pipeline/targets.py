@@ -239,9 +239,13 @@ def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
                 *(["onnx"] if target.onnx else []),
                 *(["data"] if calibrates else []),
             ),
-            arguments={"precision": variant.precision, "chip": target.chip},
+            arguments={
+                "precision": variant.precision,
+                "chip": target.chip,
+                **({"tolerance": str(target.tolerance["int8"])} if calibrates else {}),
+            },
             options=("seed",) if calibrates else (),
-            ignores={"data": ("test/*", "*.xml")} if calibrates else {},
+            ignores={"data": ("test/*",)} if calibrates else {},
         ),
     )
     held_against = reference().predict

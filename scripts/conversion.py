@@ -13,9 +13,11 @@ import numpy as np
 
 from atomic import atomic_write
 from console import InputError
-from dataset.folder import photos
+from dataset import voc
+from dataset.folder import Photo, photos
 from dataset.image import load_photo
 from detection.detector import ONE_STAGE, Detector, read_detector, write_detector
+from detection.metrics import Truth
 from detection.preprocess import network_input
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -37,6 +39,7 @@ class Request:
     output: Path
     detector: Detector
     attempts: int = 9  # more than any converter knows
+    tolerance: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,17 @@ class CalibrationSet:
 
     names: tuple[str, ...]
     pictures: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class JudgingSet:
+    """What ways to quantize are judged on: pictures as the network gets them, and what is in them.
+
+    ``truths`` are in pixels of the picture, None where nothing says what is there.
+    """
+
+    pictures: tuple[np.ndarray, ...]
+    truths: tuple[Optional[Truth], ...]
 
 
 def request(description: str, onnx: bool = False, kinds: tuple[str, ...] = (ONE_STAGE,)) -> Request:
@@ -61,8 +75,13 @@ def request(description: str, onnx: bool = False, kinds: tuple[str, ...] = (ONE_
     parser.add_argument(
         "--attempts", type=int, default=9, help="ways to quantize that are tried at most"
     )
+    parser.add_argument(
+        "--tolerance", type=float, default=0.02, help="mAP that int8 may lose on these photos"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     given = parser.parse_args()
+    if not 0 <= given.tolerance < 1:
+        parser.error("--tolerance must be at least 0 and below 1")
     if given.attempts < 1:
         parser.error("--attempts: at least one way to quantize has to be tried")
     if given.precision == "int8" and given.data is None:
@@ -86,6 +105,39 @@ def calibration_set(asked: Request, most: int = _CALIBRATION_PHOTOS) -> Calibrat
     drawn = random.Random(asked.seed).sample(found, min(most, len(found)))
     pictures = tuple(network_input(load_photo(photo.path), asked.detector.input) for photo in drawn)
     return CalibrationSet(tuple(photo.name for photo in drawn), pictures)
+
+
+def judging_set(asked: Request, most: int) -> JudgingSet:
+    """At most ``most`` photos of validation/ and, where those are fewer, of train/: never of test/.
+
+    Photos that the detector was not trained on tell more of what it does on others.
+    """
+    assert asked.data is not None
+    drawn: list[Photo] = []
+    for split in ("validation", "train"):
+        if (asked.data / split).is_dir():
+            found = photos(asked.data / split)
+            drawn += random.Random(asked.seed).sample(found, min(most - len(drawn), len(found)))
+    pictures, truths = [], []
+    for photo in drawn:
+        pixels = load_photo(photo.path)
+        pictures.append(network_input(pixels, asked.detector.input))
+        truths.append(_truth(photo, pixels.shape, asked.detector))
+    return JudgingSet(tuple(pictures), tuple(truths))
+
+
+def _truth(photo: Photo, shape: tuple[int, ...], detector: Detector) -> Optional[Truth]:
+    """The boxes of classes that the detector knows, in pixels of its input."""
+    if photo.xml is None:
+        return None
+    ids = {name: index for index, name in enumerate(detector.classes)}
+    known = [box for box in voc.read(photo.xml).boxes if box.name in ids]
+    width, height = detector.input.width / shape[1], detector.input.height / shape[0]
+    corners = np.array([box[1:5] for box in known], np.float32).reshape(-1, 4)
+    return Truth(
+        corners * np.array([width, height] * 2, np.float32),
+        np.array([ids[box.name] for box in known], int),
+    )
 
 
 def finish(asked: Request, calibration: Optional[dict[str, Any]] = None) -> None:

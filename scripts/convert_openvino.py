@@ -4,30 +4,26 @@
         --data data/images --output converted
 
 Writes model.xml and model.bin, which take uint8 pixels. int8 is quantized after training by nncf
-and held against the exact network on calibration photos; where it differs too much, slower and less
-compact ways are tried. calibration.json says what was tried and what came of it.
+and held against the exact network and the annotations of training photos; where it does not hold,
+slower and less compact ways are tried. calibration.json says what was tried and what came of it.
 Of a two-stage detector, box_head.xml and box_head.bin are the second network, never in int8.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
-from attempts import COMPARED_PHOTOS, Attempt, closeness_of, closest, detections
+import mixed_precision
+from attempts import Attempt, Judge, best, detections, first_good
 from console import run, say
-from conversion import CalibrationSet, Request, calibration_set, finish, request
+from conversion import CalibrationSet, Request, calibration_set, finish, judging_set, request
 from detection.detections import Detections
 from detection.detector import ONE_STAGE, TWO_STAGE
 from detection.runtimes import openvino as openvino_runtime
 
-# Of merit (attempts.py), which is 1 where all detections are the same.
-_MOST_LOST = 0.08
-# Layers that go back to floating point at most: each is tried by itself, which takes its time.
-_MOST_RESTORED = 20
+_JUDGED_PHOTOS = 32
 
 
 def main() -> None:
@@ -65,7 +61,7 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     nncf.set_log_level(logging.ERROR)  # it warns of every layer that takes no histogram
-    compared = photos.pictures[:COMPARED_PHOTOS]
+    judged = judging_set(asked, _JUDGED_PHOTOS)
     say(f"quantizing with {len(photos.pictures)} photos")
     exactly = {"INFERENCE_PRECISION_HINT": "f32"}
     settings = {
@@ -74,17 +70,16 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
         "subset_size": len(photos.pictures),
     }
 
-    def compiled_detects(compiled: Any, pictures: Sequence[np.ndarray]) -> list[Detections]:
-        return detections(openvino_runtime.network(compiled), pictures, asked.detector)
-
     def detect(candidate: Any) -> list[Detections]:
-        return compiled_detects(openvino.compile_model(candidate, "CPU", exactly), compared)
+        compiled = openvino.compile_model(candidate, "CPU", exactly)
+        return detections(openvino_runtime.network(compiled), judged.pictures, asked.detector)
 
     # Ranges that lose least of the histogram: half the differences in score of nncf's own default.
     ranges = nncf.AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM
     )
 
+    @functools.cache
     def plain() -> Any:
         return nncf.quantize(model.clone(), advanced_parameters=ranges, **settings)
 
@@ -98,39 +93,20 @@ def quantize(model: Any, photos: CalibrationSet, asked: Request) -> tuple[Any, d
             **settings,
         )
 
-    def by_accuracy() -> Any:
-        # Photos in pairs with what the exact network finds there; the network gets the photo.
-        pairs = list(zip(compared, exact))
-
-        def merit(compiled: Any, items: Iterable[Any]) -> tuple[float, list[float]]:
-            each = [
-                closeness_of([wanted], compiled_detects(compiled, [picture])).merit
-                for picture, wanted in items
-            ]
-            return sum(each) / len(each), each
-
-        return nncf.quantize_with_accuracy_control(
-            model.clone(),
-            validation_dataset=nncf.Dataset(pairs, lambda pair: pair[0]),
-            validation_fn=merit,
-            max_drop=_MOST_LOST,
-            advanced_quantization_parameters=ranges,
-            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                max_num_iterations=_MOST_RESTORED, ranking_subset_size=2
-            ),
-            **settings,
-        )
+    def but_the_sensitive() -> Any:
+        found = mixed_precision.candidates(plain(), model, lambda one: judge(detect(one)))
+        return first_good(found, judge, detect)
 
     if asked.detector.kind == TWO_STAGE:
         # Of the first network alone there are no detections to compare attempts by.
         return plain(), {"method": "weights per channel, mixed preset; box head in 16 bits"}
-    exact = detect(model)
+    judge = Judge(judged, detect(model), asked)
     attempts = (
         Attempt("weights per channel, ranges by histogram, fast bias correction", plain),
         Attempt("biases layer by layer, last layers of the heads in floating point", but_the_last),
-        Attempt("layers that cost accuracy in floating point", by_accuracy),
+        Attempt("parts that cost accuracy in floating point", but_the_sensitive),
     )
-    return closest(attempts[: asked.attempts], exact, detect)
+    return best(attempts[: asked.attempts], judge, detect)
 
 
 def last_convolutions(model: Any) -> list[str]:

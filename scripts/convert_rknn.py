@@ -7,9 +7,9 @@
 Writes model.rknn, which takes uint8 pixels and gives the output of each head and level, and
 simulation/, from which the simulator builds the same network: devices do not need it.
 
-int8 is held against the exact network on calibration photos. Where it differs too much the last
-layers get 16 bits; then ranges are searched by their error, which takes minutes. calibration.json
-says what was tried and what came out.
+int8 is held against the exact network and the annotations of training photos. Where it does not
+hold the last layers get 16 bits; then ranges are searched by their error, which takes minutes.
+calibration.json says what was tried and what came out.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attempts import COMPARED_PHOTOS, Closeness, closeness_of
+from attempts import Attempt, Judge, best, detections
 from console import InputError, StageError, run, say
-from conversion import CalibrationSet, Request, calibration_set, finish, request
+from conversion import (
+    CalibrationSet,
+    Request,
+    calibration_set,
+    finish,
+    judging_set,
+    request,
+)
 from detection import rknn_toolkit
-from detection.decoding import decode
 from detection.detections import Detections
 from detection.detector import Detector
 from detection.levels import join
@@ -36,6 +42,7 @@ from npu_network import for_npu, runner
 # Ranges settle after a few dozen photos, and the toolkit keeps every layer's output of all of them.
 _CALIBRATION_PHOTOS = 40
 _SEARCHED_PHOTOS = 8  # the search takes minutes for each
+_JUDGED_PHOTOS = 8  # the simulator takes about a second for each
 
 
 @dataclass(frozen=True)
@@ -92,50 +99,46 @@ def convert(asked: Request) -> None:
 def quantize(
     network: Any, photos: CalibrationSet, asked: Request, simulation: Path
 ) -> dict[str, Any]:
-    """Leave in ``simulation`` the quantized network that is closest to ``network``.
+    """Leave in ``simulation`` the best quantized ``network``; what calibration.json says of it."""
+    judged = judging_set(asked, _JUDGED_PHOTOS)
+    exact = _detections(runner(network, asked.detector), judged.pictures, asked.detector)
+    with tempfile.TemporaryDirectory() as temporary:
 
-    Tries ``METHODS`` until one is close. Returns what calibration.json says of it.
-    """
-    compared = photos.pictures[:COMPARED_PHOTOS]
-    reference = _detections(runner(network, asked.detector), compared, asked.detector)
-    tried: list[tuple[Method, Closeness]] = []
-    for method in METHODS[: asked.attempts]:
-        used = min(len(photos.pictures), method.photos)
-        say(f"quantizing with {used} photos: {method.name}")
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                found = _try(network, method, photos.pictures, asked, Path(folder))
-            except StageError as error:
-                if not tried:
-                    raise
-                say(f"{asked.chip} cannot do that ({error})")
-                continue
-            closeness = closeness_of(reference, found)
-            if not tried or closeness.merit > max(one.merit for _, one in tried):
-                for name in rknn_toolkit.QUANTIZED:
-                    shutil.move(Path(folder, name), simulation / name)
-        say(closeness.told(len(compared)))
-        tried.append((method, closeness))
-        if closeness.close:
-            break
-    method, _ = max(tried, key=lambda one: one[1].merit)
-    return {
-        "method": f"post-training, {method.name}",
-        "tried": [{"method": one.name, **asdict(closeness)} for one, closeness in tried],
-    }
+        def attempt(method: Method) -> Attempt:
+            folder = Path(temporary, method.name)
+
+            def make() -> tuple[Path, Any]:
+                folder.mkdir()
+                return folder, _try(network, method, photos, asked, folder)
+
+            return Attempt(method.name, make)
+
+        (chosen, _), about = best(
+            [attempt(method) for method in METHODS[: asked.attempts]],
+            Judge(judged, exact, asked),
+            lambda made: _detections(made[1].infer, judged.pictures, asked.detector),
+        )
+        for name in rknn_toolkit.QUANTIZED:
+            shutil.move(chosen / name, simulation / name)
+    return about
 
 
 def _try(
-    network: Any, method: Method, photos: Sequence[np.ndarray], asked: Request, folder: Path
-) -> list[Detections]:
-    """Quantize into ``folder``; what the simulator then detects in the photos to compare by."""
+    network: Any,
+    method: Method,
+    photos: CalibrationSet,
+    asked: Request,
+    folder: Path,
+) -> Any:
+    """Quantize into ``folder``; the simulator of what is there."""
     import onnx
 
     given = asked.detector.input
     toolkit = rknn_toolkit.configured(asked.chip, given, quantized_algorithm=method.algorithm)
     onnx.save(network, toolkit.folder / "network.onnx")
-    names = [f"{number}.npy" for number in range(len(photos[: method.photos]))]
-    for name, picture in zip(names, photos):
+    names = [f"{number}.npy" for number in range(len(photos.pictures[: method.photos]))]
+    say(f"calibrating with {len(names)} photos")
+    for name, picture in zip(names, photos.pictures):
         np.save(toolkit.folder / name, picture.transpose(0, 3, 1, 2))
     (toolkit.folder / "photos.txt").write_text("\n".join(names) + "\n", "utf-8")
     toolkit.do("load_onnx", "network.onnx")
@@ -148,7 +151,7 @@ def _try(
     rknn_toolkit.write_settings(folder, asked.chip)
     candidate = rknn_toolkit.built(folder, given)
     candidate.do("init_runtime")
-    return _detections(candidate.infer, photos[:COMPARED_PHOTOS], asked.detector)
+    return candidate
 
 
 def _set_type(path: Path, outputs: list[str], kind: str) -> None:
@@ -164,11 +167,9 @@ def _set_type(path: Path, outputs: list[str], kind: str) -> None:
 def _detections(
     network: Any, pictures: Sequence[np.ndarray], detector: Detector
 ) -> list[Detections]:
-    size = detector.input.width, detector.input.height
-    return [
-        decode(*join(network(picture), len(detector.classes)), detector, *size)
-        for picture in pictures
-    ]
+    return detections(
+        lambda picture: join(network(picture), len(detector.classes)), pictures, detector
+    )
 
 
 if __name__ == "__main__":

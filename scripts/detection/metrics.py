@@ -133,6 +133,50 @@ def coco(truths: Sequence[Truth], found: Sequence[Detections], classes: int) -> 
     )
 
 
+def precisions(
+    truths: Sequence[Truth], found: Sequence[Detections], classes: int
+) -> list[Optional[float]]:
+    """The AP of each class as ``coco`` has it, from NumPy alone; None where a class does not occur.
+
+    For environments without pycocotools.
+    """
+    once = np.ones(len(truths), int)
+    each = [_matched(truths, found, index) for index in range(classes)]
+    return [
+        float(weighted_precision(one, once).mean()) if one.objects.any() else None for one in each
+    ]
+
+
+def _matched(truths: Sequence[Truth], found: Sequence[Detections], index: int) -> ClassMatches:
+    """As ``COCOeval.evaluateImg``: the best detection takes the free object it overlaps most."""
+    objects = np.zeros(len(truths), int)
+    scores, photos, hits = [np.zeros(0)], [np.zeros(0, int)], [np.zeros((len(THRESHOLDS), 0), bool)]
+    for photo, (truth, one) in enumerate(zip(truths, found)):
+        boxes = truth.boxes[truth.classes == index]
+        mine = np.flatnonzero(one.classes == index)
+        mine = mine[np.argsort(-one.scores[mine], kind="stable")][:_MOST_DETECTIONS]
+        overlaps = iou_matrix(one.boxes[mine], boxes)
+        hit = np.zeros((len(THRESHOLDS), len(mine)), bool)
+        free = np.ones((len(THRESHOLDS), len(boxes)), bool)
+        for row in np.flatnonzero((overlaps >= THRESHOLDS[0]).any(axis=1)):
+            candidates = np.where(free, overlaps[row], 0)
+            best = candidates.argmax(axis=1)
+            hit[:, row] = candidates.max(axis=1) >= THRESHOLDS
+            free[hit[:, row], best[hit[:, row]]] = False
+        objects[photo] = len(boxes)
+        scores.append(one.scores[mine])
+        photos.append(np.full(len(mine), photo))
+        hits.append(hit)
+    all_scores = np.concatenate(scores)
+    order = np.argsort(-all_scores, kind="stable")
+    return ClassMatches(
+        all_scores[order],
+        np.concatenate(photos)[order],
+        np.concatenate(hits, axis=1)[:, order],
+        objects,
+    )
+
+
 def interval(
     matches: Sequence[ClassMatches], seed: int, rounds: int = 1000
 ) -> Optional[tuple[float, float]]:

@@ -116,6 +116,22 @@ def test_our_precision_is_pycocotools_when_each_photo_counts_once(seed: int) -> 
         np.testing.assert_allclose(ours, result.precision[:, :, index], atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_precision_without_pycocotools_is_the_same(seed: int) -> None:
+    truths, found = random_set(12, 3, seed)
+    # A class that does not occur, several detections of one object, and more than are counted.
+    doubled = [
+        Detections(*(np.concatenate([values] * 15) for values in (one.boxes, one.classes)), s)
+        for one in found
+        for s in [np.tile(one.scores, 15) * np.repeat(np.linspace(1, 0.1, 15), len(one))]
+    ]
+    for each in (found, doubled):
+        expected = metrics.coco(truths, each, 4)
+
+        for index, ours in enumerate(metrics.precisions(truths, each, 4)):
+            assert ours == pytest.approx(expected.of_class(index)["AP"], abs=1e-6)
+
+
 def test_a_photo_that_counts_twice_is_as_two_photos() -> None:
     truths, all_found = random_set(6, 1, seed=4)
     doubled = metrics.coco([*truths, truths[2]], [*all_found, all_found[2]], 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import onnx
 from converted import TINY, assert_same_heads, convert
 from samples import stage
 
+import attempts
 import convert_rknn
 from attempts import Closeness
 from console import InputError, StageError
@@ -147,7 +149,7 @@ def test_the_last_layers_can_be_kept_in_16_bits(int8: Path, tmp_path: Path) -> N
     assert (mixed.count(b'"vx_type":"int8"'), whole.count(b'"vx_type":"int8"')) == (1, 9)
 
 
-def test_better_quantization_is_tried_until_one_is_close(
+def test_better_quantization_is_tried_until_one_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Which methods are tried, what is kept of them and what is written down of it."""
@@ -155,20 +157,20 @@ def test_better_quantization_is_tried_until_one_is_close(
     results = {"plain": far, "not on this chip": None, "ends": nearer, "search": close, "": far}
     monkeypatch.setattr(convert_rknn, "METHODS", [Method(name, "normal") for name in results])
     monkeypatch.setattr(convert_rknn, "runner", lambda *_: None)
-    monkeypatch.setattr(convert_rknn, "_detections", lambda *_: [])
-    monkeypatch.setattr(convert_rknn, "closeness_of", lambda _, found: results[found])
+    monkeypatch.setattr(convert_rknn, "_detections", lambda network, *_: network or [])
+    monkeypatch.setattr(attempts.Judge, "__call__", lambda _, found: results[found])
 
-    def quantized(_network, method, _photos, _asked, folder) -> str:
+    def quantized(_network, method, _photos, _asked, folder) -> SimpleNamespace:
         if results[method.name] is None:
             raise StageError("no float16")
         for name in rknn_toolkit.QUANTIZED:
             (folder / name).write_text(method.name)
-        return method.name
+        return SimpleNamespace(infer=method.name)
 
     monkeypatch.setattr(convert_rknn, "_try", quantized)
     (tmp_path / "simulation").mkdir()
     asked = convert_rknn.Request(
-        *(TINY / "export", None, None, "int8", "rk3588", 1, tmp_path),
+        *(TINY / "export", None, TINY / "data", "int8", "rk3588", 1, tmp_path),
         read_detector(TINY / "export"),
     )
 
@@ -182,4 +184,4 @@ def test_better_quantization_is_tried_until_one_is_close(
     assert said["method"] == "post-training, search"
     assert [one["method"] for one in said["tried"]] == ["plain", "ends", "search"]
     assert {path.read_text() for path in (tmp_path / "simulation").iterdir()} == {"search"}
-    assert "rk3588 cannot do that (no float16)" in capsys.readouterr().out
+    assert "that cannot be done here (no float16)" in capsys.readouterr().out
