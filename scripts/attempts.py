@@ -23,6 +23,8 @@ from detection.metrics import precisions
 
 _SHOWN = 0.5
 _WIDER = 5  # for one class, which varies more than the mean: as verify.py
+# On photos it was trained on a detector loses about half of what it loses on others (DEVICES.md).
+_FAMILIAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,10 @@ class Closeness:
         )
 
     def holds(self, tolerance: float) -> bool:
-        """Close, and at most ``tolerance`` of mAP lost, five times that in one class."""
+        """Close, and so little mAP lost that ``tolerance`` will do on other photos."""
+        allowed = _FAMILIAR * tolerance
         return (
-            self.close
-            and (self.lost or 0) <= tolerance
-            and (self.lost_most or 0) <= _WIDER * tolerance
+            self.close and (self.lost or 0) <= allowed and (self.lost_most or 0) <= _WIDER * allowed
         )
 
     @property

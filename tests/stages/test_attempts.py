@@ -120,3 +120,12 @@ def test_what_detects_better_than_the_exact_network_is_no_worse_for_it() -> None
 
     assert gained.lost < 0 and judge((right,)).holds(gained)
     assert gained.merit == judge()(found(0.7)).merit
+
+
+def test_on_photos_it_was_trained_on_half_of_the_tolerance_is_allowed() -> None:
+    near = {"differing": 0.0, "mean_iou": 0.99, "mean_score_difference": 0.0}
+
+    assert Closeness(**near, lost=0.01, lost_most=0.05).holds(0.02)
+    assert not Closeness(**near, lost=0.012, lost_most=0.012).holds(0.02)
+    assert not Closeness(**near, lost=0.0, lost_most=0.06).holds(0.02)
+    assert not Closeness(0.2, 0.99, 0.0, lost=0.0, lost_most=0.0).holds(0.02)
