@@ -91,9 +91,10 @@ def convert(asked: Request) -> None:
     else:
         onnx.save(network, simulation / rknn_toolkit.ONNX)
     model = asked.output.absolute() / "model.rknn"
-    rknn_toolkit.export(simulation, asked.detector.input, model)
+    rknn_toolkit.export(simulation, asked.detector.input, len(network.graph.output), model)
     finish(asked, calibration)
-    say(f"RKNN {asked.precision} for {asked.chip}: {model.stat().st_size / 1e6:.1f} MB")
+    size = f"{model.stat().st_size / 1e6:.1f} MB"
+    say(f"RKNN {asked.precision} for {asked.chip}: {size}, opened again by load_rknn")
 
 
 def quantize(

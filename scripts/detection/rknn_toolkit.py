@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import re
+import struct
 import sys
 import tempfile
 import types
@@ -32,6 +33,7 @@ QUANTIZED = ("network.model", "network.data", "network.quantization.cfg")
 ONNX = "network.onnx"
 _SETTINGS = "settings.json"
 _LOG = "toolkit.log"
+_HEAD = 64  # bytes of an .rknn file before the network
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,41 @@ def write_settings(folder: Path, chip: str) -> None:
     (folder / _SETTINGS).write_text(json.dumps({"chip": chip}) + "\n", "utf-8")
 
 
-def export(simulation: Path, given: NetworkInput, model: Path) -> None:
-    """Build what ``simulation`` describes, write ``model`` and note there which file that is."""
+def export(simulation: Path, given: NetworkInput, outputs: int, model: Path) -> None:
+    """Build what ``simulation`` describes, write ``model`` and note there which file that is.
+
+    StageError where the file, opened again, is not one for that chip with one input like ``given``
+    and so many ``outputs``.
+    """
     built(simulation, given).do("export_rknn", str(model.absolute()))
+    chip = _settings(simulation)["chip"]
+    about = opened(model)
+    size = sorted((1, given.height, given.width, 3))
+    found = about["target_platform"], sorted(about["norm_tensor"][0]["size"]), about["output_num"]
+    if about["input_num"] != 1 or found != ([chip], size, outputs):
+        raise StageError(f"{model}: rknn-toolkit2 made it for something else: {found}")
     noted = {**_settings(simulation), "model_sha256": _sha256(model)}
     (simulation / _SETTINGS).write_text(json.dumps(noted) + "\n", "utf-8")
+
+
+def opened(model: Path) -> dict[str, Any]:
+    """What an .rknn file says of itself, once the toolkit has opened it: chip, inputs, outputs.
+
+    ``load_rknn`` looks at the first bytes alone and takes a file that was cut off. So its parts are
+    counted too: the network, whose length stands at byte 16, then a description in JSON behind its
+    own length (seen in the files of rknn-toolkit2 2.5.0). StageError where they do not add up.
+    """
+    start().do("load_rknn", str(model.absolute()))
+    content = model.read_bytes()
+    try:
+        network = struct.unpack_from("<Q", content, 16)[0]
+        length = struct.unpack_from("<Q", content, _HEAD + network)[0]
+        if len(content) != _HEAD + network + 8 + length:
+            raise ValueError(f"it has {len(content)} bytes")
+        about: dict[str, Any] = json.loads(content[-length:])
+    except (struct.error, ValueError) as error:
+        raise StageError(f"{model}: is not a whole .rknn file ({error})") from None
+    return about
 
 
 def simulator(folder: Path, given: NetworkInput) -> Toolkit:

@@ -65,6 +65,27 @@ def test_the_board_gets_a_network_for_its_chip(fp16: Path, int8: Path) -> None:
         }
 
 
+@pytest.mark.parametrize(
+    ("kept", "message"), [(-1, "not a whole"), (200, "not a whole"), (3, "load_rknn")]
+)
+def test_a_file_that_is_not_whole_is_not_opened(
+    fp16: Path, tmp_path: Path, kept: int, message: str
+) -> None:
+    path = tmp_path / "model.rknn"
+    path.write_bytes((fp16 / "model.rknn").read_bytes()[:kept])
+
+    with pytest.raises(StageError, match=message):
+        rknn_toolkit.opened(path)
+
+
+def test_a_network_for_something_else_is_refused(fp16: Path, tmp_path: Path) -> None:
+    given = read_detector(fp16).input
+    simulation = shutil.copytree(fp16 / "simulation", tmp_path / "simulation")
+
+    with pytest.raises(StageError, match=r"something else: \(\['rk3588'\]"):
+        rknn_toolkit.export(simulation, given, 7, tmp_path / "model.rknn")
+
+
 def test_a_model_that_is_not_what_would_be_simulated_is_refused(fp16: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(fp16, tmp_path / "mixed")
     with (folder / "model.rknn").open("ab") as file:
