@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.docker_options import (
 )
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution, Output
+from pipeline.relay import relay
 
 CLIENT_LABEL = "drydock.client"
 _GRACE = 5  # seconds a stage has to end by itself after Ctrl-C
@@ -50,29 +52,47 @@ def run(execution: Execution, image: str, output: Output) -> int:
         me = this_client()
         _sweep(client, me)
         decided = _decide(execution, client.info())
-        options = run_options(execution, image, **decided)
-        # Not in `run_options`: a pasted command line has no client that could be looked for.
-        options["labels"] = {**options["labels"], CLIENT_LABEL: str(me)}
-        if docker_engine.elsewhere() and not docker_remote.shares_files(
+        far = docker_engine.elsewhere() and not docker_remote.shares_files(
             client, image, execution.root
-        ):
-            _refuse_ports(execution, "the engine is on another machine")
+        )
+        if far and execution.port:
+            raise HostError(
+                "the engine is on another machine, so nothing here can reach a server in a"
+                " container; use --runner local"
+            )
+        with _reachable(execution) as reached:
+            options = run_options(reached, image, **decided)
+            # Not in `run_options`: a pasted command line has no client that could be looked for.
+            options["labels"] = {**options["labels"], CLIENT_LABEL: str(me)}
+            if not far:
+                return _run(client, options, execution, output, copied=False)
             with docker_remote.copied_in(
                 client, execution, image, decided["user"], options["labels"]
             ) as mounts:
                 options |= {"mounts": mounts, "group_add": []}
                 return _run(client, options, execution, output, copied=True)
-        if execution.ports and not client.networks.list(names=["bridge"]):
-            # It would start all the same, and answer nobody.
-            _refuse_ports(execution, "this engine has no bridge network")
-        return _run(client, options, execution, output, copied=False)
 
 
-def _refuse_ports(execution: Execution, reason: str) -> None:
-    if execution.ports:
-        raise HostError(
-            f"{reason}, so nothing here can reach a server in a container; use --runner local"
-        )
+@contextmanager
+def _reachable(execution: Execution) -> Iterator[Execution]:
+    """The same, reached at its port of this host's loopback until the end of the block.
+
+    Without a network all the same: its connections come through a socket in a folder that only
+    the caller can enter.
+    """
+    if not execution.port:
+        yield execution
+        return
+    with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
+        socket = Path(folder, "port")
+        wrapper = ("python3", f"{execution.root}/scripts/behind_socket.py")
+        flags = (f"--socket={socket}", f"--port={execution.port}", "--")
+        with relay(socket, execution.port, lambda _: None):
+            yield dataclasses.replace(
+                execution,
+                argv=(*wrapper, *flags, *execution.argv),
+                writes=(*execution.writes, Path(folder)),
+            )
 
 
 def _run(

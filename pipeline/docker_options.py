@@ -69,8 +69,7 @@ def run_options(
         "mounts": _mounts(execution, USB if usb else None),
         "tmpfs": {"/tmp": _TMPFS, HOME: _TMPFS},
         "read_only": True,
-        "network_mode": "bridge" if execution.ports else "none",
-        "ports": {f"{port}/tcp": ("127.0.0.1", port) for port in execution.ports},
+        "network_mode": "none",
         "cap_drop": ["ALL"],
         # SELinux denies a container the user's own files unless they are relabelled on the disk;
         # doing without its separation leaves them as they are. Other hosts ignore the option.
@@ -121,10 +120,6 @@ _FLAGS: dict[str, Callable[[Any], list[str]]] = {
     "devices": lambda values: _repeat("--device", values),
     "device_cgroup_rules": lambda values: _repeat("--device-cgroup-rule", values),
     "network_mode": lambda value: ["--network", value],
-    "ports": lambda ports: _repeat(
-        "--publish",
-        (f"{host[0]}:{host[1]}:{inside}" for inside, host in ports.items()),
-    ),
     "read_only": lambda on: ["--read-only"] if on else [],
     "cap_drop": lambda values: _repeat("--cap-drop", values),
     "security_opt": lambda values: _repeat("--security-opt", values),

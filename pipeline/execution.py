@@ -29,5 +29,5 @@ class Execution:
     settings: Mapping[str, str] = field(default_factory=dict)  # environment variables
     gpu: bool = False  # has the NVIDIA GPUs
     hardware: tuple[str, ...] = ()  # of HARDWARE: what else of the host it needs, if it is there
-    ports: tuple[int, ...] = ()  # published on loopback; without any there is no network
+    port: int = 0  # where it listens on loopback, and is reached on this host's
     interactive: bool = False  # has the user's terminal

@@ -29,6 +29,15 @@ def run(execution: Execution, asked: str) -> int:
     return runner.run(dataclasses.replace(execution, gpu=where.gpu), realised, _straight_through)
 
 
+def serve(execution: Execution, asked: str) -> int:
+    """Run a server until Ctrl-C, which is how it ends; returns its exit code."""
+    try:
+        return run(execution, asked)
+    except KeyboardInterrupt:
+        screen.say("ended")
+        return 0
+
+
 def _straight_through(stream: str, chunk: bytes) -> None:
     target = sys.stdout if stream == "stdout" else sys.stderr
     target.buffer.write(chunk)
@@ -58,20 +67,17 @@ def tensorboard(experiment: Experiment, port: int, asked: str) -> None:
     """Serve the event files of an experiment on loopback until Ctrl-C."""
     if not experiment.folder.is_dir():
         raise InputError(f"there is no experiment '{experiment.name}' in artifacts/")
-    runner, _ = choose(asked)
-    # A container listens on all its addresses; the port is published on loopback only.
-    address = "0.0.0.0" if runner.NAME == "docker" else "127.0.0.1"
     screen.say(f"TensorBoard: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
-    code = run(
+    code = serve(
         Execution(
             environment="train",
             argv=(
                 *("python", "-m", "tensorboard.main", "--logdir", str(experiment.folder)),
-                *("--host", address, "--port", str(port), "--reload_multifile", "true"),
+                *("--host", "127.0.0.1", "--port", str(port), "--reload_multifile", "true"),
             ),
             root=ROOT,
             reads=(experiment.folder,),
-            ports=(port,),
+            port=port,
         ),
         asked,
     )

@@ -12,7 +12,6 @@ from pipeline.errors import InputError, StageFailed
 from pipeline.execute import bring_up_to_date
 from pipeline.execution import Execution
 from pipeline.experiment import Experiment
-from pipeline.runners import choose
 from pipeline.targets import Variant
 
 _MACHINES = {"linux/amd64": ("x86_64", "AMD64"), "linux/arm64": ("aarch64", "arm64")}
@@ -43,21 +42,19 @@ def serve(
     environment = environments.load(f"device/{target.package}")
     runner = runner_for(environment, platform.machine(), asked)
     artifact = experiment.output(variant.artifact)
-    # A container listens on all its addresses; the port is published on loopback only.
-    address = "0.0.0.0" if choose(runner)[0].NAME == "docker" else "127.0.0.1"
     screen.say(f"{variant.name}: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
-    code = tools.run(
+    code = tools.serve(
         Execution(
             environment=environment.name,
             argv=(
                 *("python", "scripts/serve.py", f"--artifact={artifact}"),
                 *(f"--runtime={target.runtime}", f"--device={target.device}"),
                 f"--model={experiment.name}",
-                *(f"--host={address}", f"--port={port}", *further),
+                *("--host=127.0.0.1", f"--port={port}", *further),
             ),
             root=ROOT,
             reads=(artifact,),
-            ports=(port,),
+            port=port,
         ),
         runner,
     )

@@ -20,11 +20,13 @@ from pipeline import docker_engine, images  # noqa: E402
 
 REASON = docker_engine.available()
 
-# Gives root to whoever runs it, where that is allowed.
+# A program that gives root to whoever runs it, where that is allowed, and an entry point that lets
+# nothing be done.
 DOCKERFILE = """
 FROM base
 USER 0:0
 RUN cp /usr/bin/id /usr/bin/setuid-id && chmod 4755 /usr/bin/setuid-id
+ENTRYPOINT ["false"]
 """
 
 

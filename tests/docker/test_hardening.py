@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
+import stat
 import subprocess
+import tempfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from rooms import Room
+from rooms import ENVIRONMENT, REPOSITORY, Room
 
-from pipeline import docker_container, docker_engine, docker_options
+from pipeline import docker_container, docker_engine, docker_options, hardware
 from pipeline.errors import HostError, InputError, StageFailed
 
 pytestmark = pytest.mark.usefixtures("containers")
@@ -40,7 +45,10 @@ def test_a_stage_is_the_caller_and_so_are_its_files(room: Room, stranger: tuple[
     assert (status.st_uid, status.st_gid) == (uid, gid)
 
 
-@pytest.mark.parametrize("place", ["/", "/usr", "/opt", "/etc", "/var/lib", "/root", "/run"])
+# In /var/tmp and /run/lock everybody may write, were they not of the image.
+@pytest.mark.parametrize(
+    "place", ["/", "/usr", "/opt", "/etc", "/var/lib", "/var/tmp", "/root", "/run", "/run/lock"]
+)
 def test_the_image_cannot_be_written(room: Room, place: str) -> None:
     # As the most powerful user a stage can be.
     assert room.run("touch", f"{place}/file") != 0
@@ -65,6 +73,26 @@ def test_outputs_inside_the_repository_can_be_written(room: Room) -> None:
     assert room.run("touch", f"{inside}/file", writes=(inside,)) == 0
     assert (inside / "file").exists()
     assert room.run("touch", f"{inside.parent}/file", writes=(inside,)) != 0
+
+
+def test_a_stage_can_write_its_outputs_and_what_is_gone_with_it_and_nothing_else(
+    room: Room, stranger: tuple[int, int]
+) -> None:
+    """Looked for in all files there are, not where something is expected."""
+    for path in room.root.parents:
+        if path.stat().st_uid == os.geteuid() and path.is_relative_to(tempfile.gettempdir()):
+            path.chmod(0o755)
+    apart = "-path /proc -prune -o -path /dev/pts -prune -o"
+    script = (
+        f"find / {apart} -writable ! -type l ! -type c -print 2>/dev/null\n"
+        f"echo owned; find / {apart} ( -user $(id -u) -o -group $(id -g) ) -print 2>/dev/null"
+    )
+    room.run("sh", "-c", script.replace("( ", "\\( ").replace(" )", " \\)"))
+    writable, _, owned = room.stdout.partition("owned\n")
+
+    passing = {"/tmp", docker_options.HOME, "/dev/shm", "/dev/mqueue"}
+    assert set(writable.split()) - {str(room.root)} == passing | {str(room.out)}
+    assert set(owned.split()) - passing == {str(room.root), str(room.out)}
 
 
 def test_what_is_not_declared_is_not_there(room: Room, tmp_path: Path) -> None:
@@ -115,32 +143,44 @@ def test_there_is_no_network(room: Room) -> None:
     assert "ConnectionRefusedError" in room.stderr
 
 
-def test_a_server_is_reached_on_loopback_or_refused(room: Room) -> None:
+def test_a_server_is_reached_on_loopback_without_a_network(room: Room) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     script = (
         "import socket\n"
-        f"server = socket.create_server(('0.0.0.0', {port}))\n"
-        "print('listening', flush=True)\n"
-        "server.settimeout(20)\n"
-        "server.accept()[0].sendall(b'hello')\n"
+        f"server = socket.create_server(('127.0.0.1', {port}))\n"
+        "print(sorted(name for _, name in socket.if_nameindex()))\n"
+        "while True:\n"
+        "    connection = server.accept()[0]\n"
+        "    if word := connection.recv(100):\n"
+        "        connection.sendall(b'hello ' + word)\n"
+        "        break\n"
+        "    connection.close()\n"
+        "raise SystemExit(9)\n"
     )
-    heard: list[bytes] = []
+    heard = b""
 
-    def call(stream: str, chunk: bytes) -> None:
-        if b"listening" in chunk:
-            with socket.create_connection(("127.0.0.1", port), 10) as connection:
-                heard.append(connection.recv(100))
+    def call() -> None:
+        nonlocal heard
+        deadline = time.monotonic() + 30
+        while not heard and time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as connection:
+                connection.sendall(b"you")
+                heard = connection.recv(100)
+            time.sleep(0.1)
 
-    stage = room.execution("python3", "-c", script, ports=(port,))
-    with docker_engine.connected() as client:
-        bridged = client.networks.list(names=["bridge"])
-    if not bridged:
-        with pytest.raises(HostError, match="no bridge network"):
-            docker_container.run(stage, room.image, call)
-        return
-    assert docker_container.run(stage, room.image, call) == 0
-    assert heard == [b"hello"]
+    scripts = room.root / "scripts"
+    scripts.mkdir()
+    for name in ("behind_socket.py", "console.py"):
+        shutil.copy(REPOSITORY / "scripts" / name, scripts)
+    caller = threading.Thread(target=call)
+    caller.start()
+    code = room.run("python3", "-c", script, port=port)
+    caller.join()
+
+    assert (code, heard) == (9, b"hello you")
+    assert room.stdout == "['lo']\n"
+    assert not list(Path(tempfile.gettempdir()).glob("drydock-*/port"))
 
 
 def test_capabilities_are_gone(room: Room) -> None:
@@ -151,13 +191,30 @@ def test_capabilities_are_gone(room: Room) -> None:
     assert [int(value, 16) for value in state.values()] == [0, 0, 0]
 
 
+def test_system_calls_are_filtered(room: Room) -> None:
+    with docker_engine.connected() as client:
+        if not any("seccomp" in option for option in client.info()["SecurityOptions"]):
+            pytest.skip("this engine has no seccomp")
+    assert room.run("grep", "^Seccomp:", "/proc/self/status") == 0
+    assert room.stdout.split() == ["Seccomp:", "2"]
+
+
+def test_processes_memory_and_names_are_its_own(room: Room) -> None:
+    kinds = ("ipc", "mnt", "net", "pid", "uts")
+
+    assert room.run("sh", "-c", "cd /proc/self/ns; readlink ipc mnt net pid uts; ls /dev/shm") == 0
+    theirs = room.stdout.split()
+    assert len(theirs) == len(kinds)
+    assert not {str(Path("/proc/self/ns", kind).readlink()) for kind in kinds} & set(theirs)
+
+
 def test_a_setuid_program_gives_nothing(room: Room, stranger: tuple[int, int]) -> None:
     assert room.run("setuid-id", "-u") == 0
     assert room.stdout.strip() == str(stranger[0])
 
     # The program does what it is there for where a container is not hardened.
-    command = ["docker", "run", "--rm", "--network=none", "--user=12345", room.image]
-    done = subprocess.run([*command, "setuid-id", "-u"], capture_output=True, text=True, check=True)
+    command = ["docker", "run", "--rm", "--network=none", "--user=12345", "--entrypoint=setuid-id"]
+    done = subprocess.run([*command, room.image, "-u"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
 
 
@@ -172,8 +229,17 @@ def test_home_and_tmp_can_be_written_and_leave_nothing(
     assert not {"a", ".cache", "c"} & set(room.stdout.split())
 
 
-def test_nothing_is_run_from_tmp(room: Room) -> None:
-    assert room.run("sh", "-c", "cp /bin/true /tmp/ && /tmp/true") == 126
+@pytest.mark.parametrize("place", ["/tmp", docker_options.HOME])
+def test_nothing_is_run_from_tmp(room: Room, place: str) -> None:
+    assert room.run("sh", "-c", f"cp /bin/true {place}/ && {place}/true") == 126
+
+
+@pytest.mark.parametrize("place", ["/tmp", docker_options.HOME])
+def test_tmp_is_bounded_and_gives_no_rights(room: Room, place: str) -> None:
+    assert room.run("grep", f" {place} ", "/proc/mounts") == 0
+    _, _, kind, settings, *_ = room.stdout.split()
+    assert kind == "tmpfs"
+    assert {"nosuid", "nodev", "noexec", f"size={4 * 1024**2}k"} <= set(settings.split(","))
 
 
 def test_out_of_memory_is_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +247,21 @@ def test_out_of_memory_is_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(StageFailed, match=r"ran out of memory: its limit was 0\.1 GiB"):
         room.run("python3", "-c", "b'x' * 300_000_000")
+
+
+def test_there_is_a_memory_limit_also_where_nobody_set_one(room: Room) -> None:
+    """Nine tenths of the machine, and no swap beyond, as the kernel says it."""
+    limits = (
+        "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory.swap.max 2>/dev/null"
+        " || cd /sys/fs/cgroup/memory && cat memory.limit_in_bytes memory.memsw.limit_in_bytes"
+    )
+    with docker_engine.connected() as client:
+        wanted = client.info()["MemTotal"] * 9 // 10
+
+    room.run("sh", "-c", limits)
+    limit, swap = room.stdout.split()
+    assert int(limit) == pytest.approx(wanted, abs=os.sysconf("SC_PAGE_SIZE"))
+    assert int(swap) in (0, int(limit)), "0 beyond it, or as much with it"
 
 
 def test_a_killed_child_that_a_stage_copes_with_is_no_failure(
@@ -251,6 +332,99 @@ def test_a_gpu_that_the_engine_cannot_give_leaves_no_container(room: Room) -> No
         pytest.skip("this host has the toolkit")
     with pytest.raises(HostError, match="gpu"):
         room.run("true", gpu=True)
+
+
+# What opening a device says for which there is no driver: that it may be opened.
+MAY_BE_OPENED = (errno.ENXIO, errno.ENODEV)
+OPEN = (
+    "import os, sys\n"
+    "try:\n"
+    "    os.open(sys.argv[1], os.O_RDWR)\n"
+    "except OSError as error:\n"
+    "    print(error.errno)\n"
+)
+
+
+def device(path: Path, major: int, minor: int, group: int) -> None:
+    """A device file that its group may use, of a kind that no engine gives by itself."""
+    try:
+        os.mknod(path, 0o660 | stat.S_IFCHR, os.makedev(major, minor))
+    except PermissionError:
+        pytest.skip("only root can make device files")
+    os.chown(path, 0, group)
+    path.chmod(0o660)
+
+
+def test_a_gpu_of_intel_can_be_used_by_who_asks_for_it(
+    room: Room, stranger: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device file with a render node's number, and a group that the image has never heard of."""
+    node = Path("/dev", ENVIRONMENT)  # not below /tmp, where a stage finds no devices
+    try:
+        device(node, 226, 128, 12555)
+        monkeypatch.setattr(hardware, "render_nodes", lambda: {str(node): 12555})
+
+        room.run("python3", "-c", OPEN, str(node), hardware=("render",))
+        assert int(room.stdout) in MAY_BE_OPENED, os.strerror(int(room.stdout))
+
+        room.run("python3", "-c", OPEN, str(node))
+        assert int(room.stdout) == errno.ENOENT
+    finally:
+        node.unlink(missing_ok=True)
+
+
+def test_a_stick_that_comes_back_under_another_number_can_be_used(
+    room: Room, tmp_path: Path, stranger: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Device files with USB's numbers; one appears while the stage runs, as a stick's does that was
+    given its program."""
+    usb = tmp_path / "usb"
+    usb.mkdir(mode=0o755)
+    for module in (docker_container, docker_options):
+        monkeypatch.setattr(module, "USB", usb)
+    device(usb / "005", 189, 5, stranger[1])
+    script = (
+        "import os, sys, time\n"
+        "def use(name):\n"
+        "    try:\n"
+        f"        os.open('{usb}/' + name, os.O_RDWR)\n"
+        "    except OSError as error:\n"
+        "        print(error.errno, flush=True)\n"
+        "use('005')\n"
+        f"while not os.path.exists('{usb}/006') and len(sys.argv) > 1: time.sleep(0.05)\n"
+        "use('006')\n"
+    )
+    said = b""
+
+    def output(stream: str, chunk: bytes) -> None:
+        nonlocal said
+        if not said:
+            (usb / "005").unlink()
+            device(usb / "006", 189, 6, stranger[1])
+        said += chunk
+
+    stage = room.execution("timeout", "20", "python3", "-c", script, "wait", hardware=("usb",))
+    assert docker_container.run(stage, room.image, output) == 0
+    assert {int(word) for word in said.split()} <= set(MAY_BE_OPENED), said
+    assert len(said.split()) == 2
+
+    room.run("python3", "-c", script)
+    assert {int(word) for word in room.stdout.split()} == {errno.ENOENT}
+
+
+def test_the_engine_keeps_no_copy_of_the_output(room: Room) -> None:
+    logged: list[str] = []
+
+    def output(stream: str, chunk: bytes) -> None:
+        with docker_engine.connected() as client:
+            (container,) = client.containers.list(
+                filters={"label": f"drydock.environment={ENVIRONMENT}"}
+            )
+        logged.append(container.attrs["HostConfig"]["LogConfig"]["Type"])
+
+    stage = room.execution("sh", "-c", "echo much; sleep 1")
+    assert docker_container.run(stage, room.image, output) == 0
+    assert logged == ["none"]
 
 
 def test_long_silence_is_waited_for(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,19 @@ def test_ctrl_c_lets_the_stage_tidy_up(room: Room, containers: Containers) -> No
     assert containers() == []
 
 
+def test_a_program_that_says_nothing_of_signals_ends_at_once(
+    room: Room, containers: Containers
+) -> None:
+    """Alone in a container, as process 1, it would ignore them."""
+    client = start(room, "sh", "-c", "echo begun; exec sleep 300")
+    began = time.monotonic()
+    client.send_signal(signal.SIGINT)
+    client.communicate(timeout=30)
+
+    assert time.monotonic() - began < 4
+    assert containers() == []
+
+
 def test_a_second_ctrl_c_does_not_wait(room: Room, containers: Containers) -> None:
     client = start(room, "sh", "-c", "trap '' INT; echo begun; while :; do sleep 1; done")
     client.send_signal(signal.SIGINT)

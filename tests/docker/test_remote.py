@@ -166,7 +166,7 @@ def test_a_stage_over_there_is_hardened_as_here(elsewhere: None, room: Room) -> 
 
 def test_ports_of_another_machine_are_refused(elsewhere: None, room: Room) -> None:
     with pytest.raises(HostError, match=r"another machine.*--runner local"):
-        room.run("true", ports=(6006,))
+        room.run("true", port=6006)
 
 
 def test_a_killed_clients_volumes_are_swept_too(

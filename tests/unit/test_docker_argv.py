@@ -72,15 +72,15 @@ def test_settings_reach_the_stage_but_do_not_move_its_home() -> None:
     assert environment["HOME"] == docker_options.HOME
 
 
-def test_ports_are_published_on_loopback_only() -> None:
-    published = options(ports=(6006,))
+def test_a_port_that_is_reached_here_opens_no_network() -> None:
+    served = options(port=6006)
 
-    assert published["network_mode"] == "bridge"
-    assert published["ports"] == {"6006/tcp": ("127.0.0.1", 6006)}
+    assert served["network_mode"] == "none"
+    assert "ports" not in served
 
 
 def test_the_command_line_says_the_same() -> None:
-    stage = replace(STAGE, ports=(6006,), interactive=True, gpu=True, reads=(Path("/a,b/records"),))
+    stage = replace(STAGE, interactive=True, gpu=True, reads=(Path("/a,b/records"),))
     words = docker_options.command_line(stage, "sha256:ab", "1000:1000", groups=(44,), memory=2048)
 
     assert shlex.split(shlex.join(words)) == words
@@ -88,8 +88,7 @@ def test_the_command_line_says_the_same() -> None:
     assert words[words.index("sha256:ab") :] == ["sha256:ab", *STAGE.argv]
     pairs = list(zip(words, words[1:]))
     for pair in [
-        ("--network", "bridge"),
-        ("--publish", "127.0.0.1:6006:6006/tcp"),
+        ("--network", "none"),
         ("--user", "1000:1000"),
         ("--group-add", "44"),
         ("--memory", "2048"),
@@ -113,7 +112,7 @@ def test_the_command_line_says_the_same() -> None:
 def test_the_command_line_leaves_nothing_out() -> None:
     for gpu in (False, True):
         everything = docker_options.run_options(
-            replace(STAGE, interactive=True, ports=(1,), gpu=gpu),
+            replace(STAGE, interactive=True, gpu=gpu),
             "i",
             "0:0",
             groups=(1,),

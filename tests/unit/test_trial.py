@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,22 @@ def test_it_is_converted_first_and_then_served_with_the_devices_packages(
     folder = project.artifact("default", "box", "int8", "convert")
     assert (folder / "detector.json").exists()
     assert f"serving default {folder} box BOX" in done.stdout
+
+
+def test_ctrl_c_is_how_it_ends(project: Project) -> None:
+    command = project.argv(
+        *("serve", "--runner", "local", "--target", "box", "--", "--score-threshold=0.77")
+    )
+    with subprocess.Popen(
+        command, cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("serving"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+
+    assert (process.returncode, said) == (0, "ended\n")
 
 
 def test_a_target_without_packages_for_its_device_says_so(project: Project) -> None:
