@@ -15,7 +15,6 @@ import commands.data
 import commands.images
 import commands.project
 from commands.command import command
-from commands.program import Program
 from pipeline import report, tools
 from pipeline.command_line import after_dashes, given, known_stage, names, port_number
 from pipeline.configuration import load_stages
@@ -333,6 +332,3 @@ namespace.add_task(list_devices, "devices")
 namespace.add_task(write_report, "report")
 for name, task in commands.project.namespace.tasks.items():
     namespace.add_task(task, name)
-
-if __name__ == "__main__":
-    Program(namespace=namespace, binary="./inv", name="drydock").run()

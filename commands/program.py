@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
+import signal
 from collections.abc import Iterator
 
 import invoke
@@ -18,6 +19,8 @@ class Program(invoke.Program):
     """What `./inv` runs. A mistyped command or option is one message and exit code 2."""
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__ left it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with errors_told():
             super().run(argv, exit)
 

@@ -196,7 +196,7 @@ class Project:
         return {**os.environ, "DRYDOCK_CACHE": str(self._cache), **settings}
 
     def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-X", "utf8", "tasks.py", *arguments]  # as ./inv does
+        return [sys.executable, "-X", "utf8", "commands", *arguments]  # as ./inv does
 
     def invoke(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
