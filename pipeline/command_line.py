@@ -43,7 +43,7 @@ def _refused(error: OSError) -> str:
         return f"the disk is full{where}: make room and run the same command again"
     what = f"{(error.strerror or str(error)).lower()}{where}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{what}: make it yours to use, or work in a clone that is"
+        return f"{what}: make it yours (chown, chmod), or work in a clone that is"
     return f"{what}; --debug shows where it came from"
 
 

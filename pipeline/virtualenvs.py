@@ -155,7 +155,8 @@ def search_path(path: str, home: Path) -> str:
     pyenv's own programs on PATH refuse every version that is not switched on, and uv stops there.
     """
     root = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
-    return os.pathsep.join([path, *map(str, sorted(root.glob("versions/*/bin"), reverse=True))])
+    found = root.glob("versions/*/bin") if os.access(root, os.R_OK | os.X_OK) else ()
+    return os.pathsep.join([path, *map(str, sorted(found, reverse=True))])
 
 
 def find_python(version: str) -> str:
