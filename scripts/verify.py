@@ -89,16 +89,17 @@ def main() -> None:
     result["accepted"] = given.accept_loss if result["problems"] else ""
     result["passed"] = not result["problems"] or bool(given.accept_loss)
     given.output.mkdir(parents=True, exist_ok=True)
-    _write_worst(given.output / "worst", photos, detector, result["shown_from"])
+    worst = _write_worst(given.output / "worst", photos, detector, result["shown_from"])
     with atomic_write(given.output / "verify.json") as path:
         path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
     for line in told(result):
         say(line)
     if not result["passed"]:
+        where = f"It differs most in {_named(worst)}, drawn in worst/. " if worst else ""
         raise StageError(
             "it does not detect what the trained detector detects: "
             + "; ".join(result["problems"])
-            + ". The pictures in worst/ show where. --accept-loss REASON lets it pass all the same."
+            + f". {where}--accept-loss REASON lets it pass all the same."
         )
 
 
@@ -387,24 +388,24 @@ def _caution(result: dict[str, Any]) -> Optional[str]:
     return None
 
 
-def _write_worst(path: Path, photos: list[Photo], detector: Detector, shown: float) -> None:
+def _write_worst(path: Path, photos: list[Photo], detector: Detector, shown: float) -> list[str]:
+    """Draw the photos that differ most, the worst first; their names."""
     compared = [(photo, compare(photo.reference, photo.target, shown)) for photo in photos]
     compared.sort(key=lambda pair: -pair[1].badness)
-    for rank, (photo, one) in enumerate(compared[:_WORST], start=1):
-        if one.badness < 0.01:
-            break
-        nothing = np.array([], int)
+    worst = [pair for pair in compared[:_WORST] if pair[1].badness >= 0.01]
+    for rank, (photo, one) in enumerate(worst, start=1):
         picture = plots.compared(
             load_photo(photo.path),
             truth=Truth(one.reference.boxes, one.reference.classes),
             found=one.target,
-            errors=PhotoErrors(one.missing, one.extra, nothing, one.ious),
+            errors=PhotoErrors(one.missing, one.extra, one.loose, one.ious),
             classes=detector.classes,
             name=photo.path.name,
             sides=("reference", "target"),
         )
         with atomic_write(path / f"{rank}_{photo.path.stem}.jpg") as temporary:
             picture.save(temporary, "JPEG", quality=88)
+    return [photo.path.name for photo, _ in worst]
 
 
 def _named(names: list[str]) -> str:

@@ -13,19 +13,22 @@ from detection.detections import Detections
 from detection.nms import iou_matrix
 
 _SAME_OBJECT = 0.5  # IoU
+_LOOSE = 0.75  # below it a box is badly placed, for people
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One photo's reference and target. ``missing`` and ``extra`` hold indices into the shown
-    detections of the reference and of the target; ``ious`` and ``score_differences`` (target minus
-    reference) belong to the pairs that match.
+    """One photo's reference and target. ``missing`` holds indices into the shown detections of the
+    reference, ``extra`` and ``loose`` (matched, but with an IoU below 0.75) into those of the
+    target; ``ious`` and ``score_differences`` (target minus reference) belong to the pairs that
+    match.
     """
 
     reference: Detections
     target: Detections
     missing: np.ndarray
     extra: np.ndarray
+    loose: np.ndarray
     ious: np.ndarray
     score_differences: np.ndarray
 
@@ -62,6 +65,10 @@ def compare(reference: Detections, target: Detections, shown: float) -> Agreemen
         target=target.above(shown),
         missing=_unmatched(first.scores, rows, shown),
         extra=_unmatched(second.scores, columns, shown),
+        loose=np.array(
+            [column for _, column, iou in pairs if iou < _LOOSE and second.scores[column] >= shown],
+            int,
+        ),
         ious=np.array([p[2] for p in pairs]),
         score_differences=second.scores[columns] - first.scores[rows],
     )

@@ -19,7 +19,7 @@ pytest.importorskip("pycocotools", reason="runs in the environment 'train'")
 import verify
 from console import run
 from dataset import voc
-from detection import runtimes
+from detection import plots, runtimes
 from detection.detections import Detections
 from detection.detector import ONE_STAGE, Detector, NetworkInput, write_detector
 from detection.runtimes import RawHeads
@@ -191,6 +191,24 @@ def test_one_class_that_vanished_is_named(bench: Bench, capsys: pytest.CaptureFi
     assert bench.verify() == 1
     assert "nut has AP 0.000 instead of 1.000" in capsys.readouterr().err
     assert bench.result["per_class"]["nut"]["difference"] < -0.9
+
+
+def test_boxes_that_are_badly_placed_are_named_by_photo_and_drawn(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    compared = plots.compared
+    monkeypatch.setattr(
+        plots, "compared", lambda *given, **all_: drawn.append(all_) or compared(*given, **all_)
+    )
+    wider = dataclasses.replace(DETECTOR, anchors=DETECTOR.anchors + np.float32([0, 0, 0, 20]))
+    bench.predict("target", RawHeads(wider, squares))
+
+    assert bench.verify() == 1
+    assert bench.result["differing_photos"] == []
+    said = capsys.readouterr().err
+    assert f". It differs most in {drawn[0]['name']}, {drawn[1]['name']}, " in said
+    assert len(drawn[0]["errors"].poor) > 0
 
 
 def test_scores_that_all_shifted_are_noticed_though_map_stays(bench: Bench) -> None:
