@@ -133,10 +133,13 @@ class EnvironmentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 def load_toml(path: Path, into: type[Document]) -> Document:
     """Read ``path`` as ``into``; raises InputError naming the file and the key."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=into)
+        text = path.read_bytes().decode("utf-8-sig")  # some editors begin with a mark
+        return msgspec.toml.decode(text, type=into)
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
-    except msgspec.DecodeError as error:  # ValidationError is one of these
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is one of these
         raise InputError(f"{path}: {error}") from None
 
 

@@ -77,11 +77,6 @@ def write(output: Path, record: Record) -> None:
     (output / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
 
 
-def intact(output: Path, record: Record, cache: ContentCache) -> bool:
-    """Whether the outputs are what the stage left."""
-    return outputs(output, cache) == record.outputs
-
-
 def outputs(output: Path, cache: ContentCache) -> dict[str, str]:
     """sha256 of all outputs, the record itself left out."""
     files = cache.tree(output)
