@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import ssh_relay
 from pipeline.errors import HostError
@@ -21,46 +23,86 @@ _HOW_IT_IS_STARTED = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "Labels"
 _OLDEST_API = (1, 40)  # engine 19.03: the first one that takes GPU requests
 
 
+class Problem(NamedTuple):
+    """Why no engine can be used; ``cure`` is a command, "" where none is known to help."""
+
+    what: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: run `{self.cure}`" if self.cure else self.what
+
+
 def available() -> str | None:
-    """None when an engine answers, else the reason in one sentence.
+    """None when an engine answers, else the reason in one sentence."""
+    found = problem()
+    return str(found) if found else None
+
+
+def problem() -> Problem | None:
+    """Why no engine can be used, None when one answers.
 
     Asks over the bare socket: importing the client library takes longer than the answer.
     """
-    address = endpoint()
+    try:
+        address = endpoint()
+    except HostError as error:
+        return Problem(str(error), "docker context ls")
     if address.startswith(("tcp://", "ssh://")):
         return _far_problem(address)
     if not address.startswith("unix://"):
-        return f"{address}: an engine is reached by unix://, tcp:// or ssh://"
+        return Problem(f"{address}: an engine is reached by unix://, tcp:// or ssh://")
     path = address[len("unix://") :]
     try:
         answer = _ping(path)
     except OSError as error:
         return _why_silent(path, error)
     if " 200 " not in answer.partition("\r\n")[0]:
-        return f"what listens at {path} is no container engine"
+        return Problem(f"what listens at {path} is no container engine")
     version = re.search(r"^Api-Version: (\S+)", answer, re.MULTILINE | re.IGNORECASE)
     return _too_old(version[1]) if version else None
 
 
-def _too_old(version: str) -> str | None:
+def _too_old(version: str) -> Problem | None:
     """Why an engine of this API version cannot be used; the version as "1.45"."""
     if tuple(map(int, version.split("."))) < _OLDEST_API:
-        return "the engine is older than 19.03: update it"
+        return Problem("the engine is older than 19.03, the first one that can be used here")
     return None
 
 
 @functools.cache
-def _far_problem(address: str) -> str | None:
+def _far_problem(address: str) -> Problem | None:
     """Why an engine on another machine cannot be used. Asked once: connecting takes a while."""
     docker = library()
     try:
         with _client(address) as client:
             return _too_old(client.version()["ApiVersion"])
+    except HostError as error:
+        return Problem(str(error))
     except (docker.errors.DockerException, OSError) as error:
         cause: BaseException = error
         while cause.__context__:
             cause = cause.__context__  # the library's own words say nothing
-        return f"the engine at {address} does not answer ({cause})"
+        if "HTTPS server" in str(error):
+            return Problem(
+                f"the engine at {address} wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH"
+                " to the folder with its ca.pem and your cert.pem and key.pem"
+            )
+        if isinstance(cause, ssl.SSLError):
+            return Problem(_why_distrusted(address, cause))
+        # ssh's own words, say, are seen by trying it.
+        return Problem(
+            f"the engine at {address} does not answer ({cause})", f"docker --host {address} version"
+        )
+
+
+def _why_distrusted(address: str, error: ssl.SSLError) -> str:
+    folder = certificates()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{address} is not what {folder}/ca.pem vouches for ({error.verify_message})"
+    if error.reason == "WRONG_VERSION_NUMBER":
+        return f"the engine at {address} speaks no TLS ({error.reason}): unset DOCKER_TLS_VERIFY"
+    return f"the engine at {address} does not accept {folder}/cert.pem ({error.reason or error})"
 
 
 def _ping(path: str) -> str:
@@ -71,23 +113,34 @@ def _ping(path: str) -> str:
         return b"".join(iter(lambda: connection.recv(4096), b"")).decode("latin-1")
 
 
-def _why_silent(path: str, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"no engine is running ({path} does not exist)"
+def _why_silent(path: str, error: OSError) -> Problem:
     if isinstance(error, PermissionError):
-        return f"you may not use {path}: run `sudo usermod -aG docker $USER` and log in again"
-    return f"the engine at {path} does not answer ({error.strerror or error})"
+        return Problem(f"you may not use {path}", "sudo usermod -aG docker $USER && newgrp docker")
+    start = "sudo systemctl start docker" if shutil.which("dockerd") else ""
+    if isinstance(error, FileNotFoundError):
+        return Problem(f"no engine is running ({path} does not exist)", start)
+    if isinstance(error, ConnectionRefusedError):
+        return Problem(f"no engine is running (nobody listens at {path} any more)", start)
+    return Problem(
+        f"the engine at {path} does not answer ({error.strerror or error})",
+        "sudo systemctl restart docker",
+    )
 
 
 def endpoint() -> str:
-    """Where the engine is, found as its own command does: DOCKER_HOST, context, default."""
+    """Where the engine is, found as its own command does: DOCKER_HOST, context, default.
+
+    Raises HostError for a context that does not exist: the default one would be another engine.
+    """
     if host := os.environ.get("DOCKER_HOST"):
         return host
-    with suppress(OSError, ValueError, KeyError):
-        if context := _context():
-            meta = _configuration() / "contexts" / "meta" / context / "meta.json"
+    if context := _context():
+        meta = _configuration() / "contexts/meta" / _folder_name(context) / "meta.json"
+        try:
             host = json.loads(meta.read_text(encoding="utf-8"))["Endpoints"]["docker"]["Host"]
-            return str(host)
+        except (OSError, ValueError, KeyError):
+            raise HostError(f"there is no docker context '{context}'") from None
+        return str(host)
     candidates = [Path("/var/run/docker.sock"), _configuration() / "run" / "docker.sock"]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         candidates.append(Path(runtime) / "docker.sock")  # a rootless engine
@@ -105,7 +158,7 @@ def certificates() -> Path | None:
         wanted = os.environ.get("DOCKER_TLS_VERIFY")
         return Path(os.environ.get("DOCKER_CERT_PATH") or _configuration()) if wanted else None
     if context := _context():
-        folder = _configuration() / "contexts" / "tls" / context / "docker"
+        folder = _configuration() / "contexts" / "tls" / _folder_name(context) / "docker"
         return folder if folder.is_dir() else None
     return None
 
@@ -115,14 +168,17 @@ def _configuration() -> Path:
 
 
 def _context() -> str:
-    """The folder name of the docker command's context; "" for the default one."""
+    """The docker command's context; "" for the default one."""
     context = os.environ.get("DOCKER_CONTEXT")
     if not context:
         with suppress(OSError, ValueError, AttributeError):
             text = (_configuration() / "config.json").read_text(encoding="utf-8")
             context = json.loads(text).get("currentContext")
-    known = context and context != "default"
-    return hashlib.sha256(str(context).encode()).hexdigest() if known else ""
+    return str(context) if context and context != "default" else ""
+
+
+def _folder_name(context: str) -> str:
+    return hashlib.sha256(context.encode()).hexdigest()
 
 
 def information() -> dict[str, Any]:
@@ -193,7 +249,7 @@ def image_size(tag: str) -> int:
 def connected() -> Iterator[Any]:
     """A connection to the engine; what goes wrong with it becomes a HostError."""
     if reason := available():
-        raise HostError(f"{reason}; start one or use --runner local")
+        raise HostError(f"{reason}; --runner local works without an engine")
     import requests
 
     docker = library()
@@ -212,14 +268,44 @@ def _client(address: str) -> Iterator[Any]:
     docker, folder = library(), certificates()
     tls = None
     if folder and address.startswith("tcp://"):
-        pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
-        tls = docker.tls.TLSConfig(ca_cert=str(folder / "ca.pem"), client_cert=pair, verify=True)
+        authority, *pair = (folder / f"{name}.pem" for name in ("ca", "cert", "key"))
+        for file in (authority, *pair):
+            if not file.is_file():
+                raise HostError(
+                    f"{file} does not exist; to reach {address} by TLS takes ca.pem, cert.pem and"
+                    " key.pem in that folder"
+                )
+        mine = (str(pair[0]), str(pair[1]))
+        tls = docker.tls.TLSConfig(ca_cert=str(authority), client_cert=mine, verify=True)
     with ssh_relay.reached(address) as local:
-        client = docker.DockerClient(base_url=local, tls=tls or False)
+        client = _client_class()(base_url=local, tls=tls or False)
         try:
             yield client
         finally:
             client.close()
+
+
+@functools.cache
+def _client_class() -> Any:
+    """The library's client, which trusts whom it was told to.
+
+    Where REQUESTS_CA_BUNDLE is set, as a company's hosts have it, requests takes that in place of
+    the engine's own authority (psf/requests issue 3829).
+    """
+    import docker
+
+    class Api(docker.APIClient):
+        def merge_environment_settings(
+            self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+        ) -> Any:
+            told = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, told, cert)
+
+    class Client(docker.DockerClient):
+        def __init__(self, **settings: Any) -> None:
+            self.api = Api(**settings)
+
+    return Client
 
 
 def library() -> Any:

@@ -45,5 +45,5 @@ def choose(asked: str) -> tuple[Runner, str]:
         raise InputError(f"--runner {asked}: it is one of auto, {', '.join(RUNNERS)}")
     runner = RUNNERS[asked]
     if reason := runner.unavailable():
-        raise HostError(f"--runner {asked}: {reason}")
+        raise HostError(f"--runner {asked}: {reason}; --runner local works without an engine")
     return runner, why

@@ -6,16 +6,18 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from rooms import REPOSITORY, Room
 
-from pipeline import docker_container, docker_engine, docker_remote
+from pipeline import docker_container, docker_engine, docker_remote, images
 from pipeline.errors import HostError
 
 Containers = Callable[[], list[str]]
@@ -34,25 +36,138 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 @pytest.fixture
 def relayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The engine's address by TCP."""
+    with reached_by_tcp() as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        yield address
+
+
+@contextmanager
+def reached_by_tcp(tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """An address of the engine at a port of loopback; with ``tls`` it speaks that."""
     path = docker_engine.endpoint().removeprefix("unix://")
     if not Path(path).exists():
         pytest.skip("the engine of these tests is not on a socket of this machine")
 
+    def join(near: socket.socket) -> None:
+        with suppress(OSError):
+            near = tls.wrap_socket(near, server_side=True) if tls else near
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(path)
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=pump, args=ends, daemon=True).start()
+
     def serve(server: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                near, _ = server.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(path)
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=pump, args=ends, daemon=True).start()
+                threading.Thread(target=join, args=(server.accept()[0],), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=serve, args=(server,), daemon=True).start()
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setenv("DOCKER_HOST", address)
-        yield address
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
+
+
+EXTENSIONS = "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+def certified(folder: Path) -> Path:
+    """A folder with an authority of its own and one certificate by it, as Docker names them."""
+    folder.mkdir()
+    (folder / "extensions").write_text(EXTENSIONS)
+    ca, ca_key, cert, key = (
+        str(folder / f"{name}.pem") for name in ("ca", "ca-key", "cert", "key")
+    )
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", ca_key, "-out", ca)
+    request = str(folder / "request")
+    openssl(*new, "-subj", "/CN=person", "-keyout", key, "-out", request)
+    signed = ("x509", "-req", "-days", "2", "-in", request, "-CA", ca, "-CAkey", ca_key)
+    openssl(*signed, "-CAcreateserial", "-extfile", str(folder / "extensions"), "-out", cert)
+    return folder
+
+
+@pytest.fixture
+def secured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The certificates of an engine that wants TLS and knows whom; it is set as the engine."""
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl to make certificates with")
+    folder = certified(tmp_path / "certificates")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
+    tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # in which a refusal is heard while connecting
+    with reached_by_tcp(tls) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
+        yield folder
+
+
+def test_an_engine_that_wants_tls_runs_a_stage(
+    secured: Path, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As hosts of a company have it; requests would take it in place of the engine's authority.
+    monkeypatch.setenv(
+        "REQUESTS_CA_BUNDLE", str(certified(room.root.parent / "company") / "ca.pem")
+    )
+
+    assert docker_engine.available() is None
+    assert room.run("sh", "-c", f"seq 3; echo x > {room.out}/file; exit 3") == 3
+    assert room.stdout == "1\n2\n3\n"
+    assert (room.out / "file").exists()
+    # The builder gets there too.
+    command = ["docker", "buildx", "inspect"]
+    environ = images.builder_environment(os.environ)
+    assert subprocess.run(command, env=environ, capture_output=True, check=False).returncode == 0
+
+
+def test_an_engine_of_a_context_with_certificates_runs_a_stage(
+    secured: Path, room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = os.environ["DOCKER_HOST"]
+    for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "configuration"))
+    files = ",".join(f"{name}={secured / name}.pem" for name in ("ca", "cert", "key"))
+    made = ["docker", "context", "create", "far", f"--docker=host={address},{files}"]
+    subprocess.run(made, check=True, capture_output=True)
+    monkeypatch.setenv("DOCKER_CONTEXT", "far")
+
+    assert room.run("echo", "hello") == 0
+    assert room.stdout == "hello\n"
+
+
+def test_certificates_of_somebody_else_are_told(
+    secured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = os.environ["DOCKER_HOST"]
+    other = certified(tmp_path / "other")
+    mixed = tmp_path / "mixed"
+    shutil.copytree(other, mixed)
+    shutil.copy(secured / "ca.pem", mixed)
+
+    def problem(folder: Path) -> str:
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
+        docker_engine._far_problem.cache_clear()
+        return str(docker_engine.problem())
+
+    assert problem(other).startswith(f"{address} is not what {other}/ca.pem vouches for (")
+    assert problem(mixed).startswith(f"the engine at {address} does not accept {mixed}/cert.pem (")
+
+
+def test_an_engine_without_tls_is_told(relayed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl to make certificates with")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(certified(Path(folder, "certificates"))))
+        assert str(docker_engine.problem()) == (
+            f"the engine at {relayed} speaks no TLS (WRONG_VERSION_NUMBER): unset DOCKER_TLS_VERIFY"
+        )
 
 
 @pytest.fixture
@@ -165,8 +280,12 @@ def test_a_stage_over_there_is_hardened_as_here(elsewhere: None, room: Room) -> 
 
 
 def test_ports_of_another_machine_are_refused(elsewhere: None, room: Room) -> None:
-    with pytest.raises(HostError, match=r"another machine.*--runner local"):
+    with pytest.raises(HostError) as caught:
         room.run("true", port=6006)
+    assert str(caught.value) == (
+        "the engine is on another machine, so nothing here can reach a server in a container; use"
+        " --runner local"
+    )
 
 
 def test_a_killed_clients_volumes_are_swept_too(

@@ -235,12 +235,6 @@ def test_a_living_process_has_a_start_time() -> None:
     assert started(2**22 + 1) is None
 
 
-def test_no_engine_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-
-    assert "no engine is running" in (docker_engine.available() or "")
-
-
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -271,24 +265,6 @@ def test_what_answers_is_looked_at(
         thread.join()
 
     assert (said is None) if reason is None else (reason in (said or ""))
-
-
-def test_an_engine_on_another_machine_that_is_silent_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-    monkeypatch.setenv("DOCKER_HOST", address)
-
-    said = docker_engine.available() or ""
-    assert f"the engine at {address} does not answer" in said
-    assert "refused" in said
-
-
-def test_an_address_that_no_engine_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "npipe:////./pipe/docker_engine")
-
-    assert "unix://, tcp:// or ssh://" in (docker_engine.available() or "")
 
 
 @pytest.mark.parametrize(
@@ -399,18 +375,3 @@ def test_progress_is_the_steps_that_are_done() -> None:
     ]
 
     assert list(images.steps(lines)) == ["  step 1/2: make-venv"]
-
-
-@pytest.mark.parametrize(
-    ("version", "reason"),
-    [
-        ({"Version": "26.1.5+dfsg1", "Components": [{"Name": "Engine"}]}, None),
-        ({"Version": "dev"}, None),
-        ({"Version": "20.10.24+dfsg1", "Components": None}, "too old to build images"),
-        ({"Version": "4.3.1", "Components": [{"Name": "Podman Engine"}]}, "podman load"),
-    ],
-)
-def test_engines_that_cannot_build_are_told_so(version: dict[str, Any], reason: str | None) -> None:
-    said = images.engine_problem(version)
-
-    assert said is None if reason is None else reason in (said or "")
