@@ -97,7 +97,10 @@ def dataset_program(
     A folder to "make" need not exist; InputError where another does not. Exits as the program did
     when it refused its input: it has said why.
     """
-    paths = {flag: (typed(path), use) for flag, (path, use) in folders.items()}
+    asks_for_help = {"-h", "--help"} & set(further)
+    paths = (
+        {} if asks_for_help else {flag: (typed(path), use) for flag, (path, use) in folders.items()}
+    )
     for path, use in paths.values():
         if use != "make" and not path.is_dir():
             raise InputError(f"{screen.shown(path)}: there is no such folder. Check the path.")

@@ -139,3 +139,13 @@ def test_inv_needs_no_home_and_two_at_once_make_one_virtualenv(bare: Path) -> No
 
     assert [out for out, _ in told] == ["['status']\n"] * 2, told
     assert sum("installing" in err for _, err in told) == 1
+
+
+def test_a_dataset_program_is_handed_its_flags_and_explains_itself(project: Project) -> None:
+    program = project.folder / "scripts" / "split_dataset.py"
+    program.write_text("import sys; print(sys.argv[1:])")
+    split = ("data.split", "--runner", "local")
+
+    done = project.invoke(*split, "--", "--test", "0.3")
+    assert done.stdout == f"{[f'--images={project.folder}/data/images', '--test', '0.3']}\n"
+    assert project.invoke(*split, "--images", "no", "--", "--help").stdout == "['--help']\n"
