@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline import hardware, virtualenvs
@@ -64,7 +64,10 @@ def run(execution: Execution, realised: str, output: Output) -> int:
     found = shutil.which(program, path=_search_path(Path(realised)))
     if not found:
         raise InputError(f"there is no program '{program}' in {realised}/bin, nor on PATH")
-    with tempfile.TemporaryDirectory(prefix="drydock-") as home:
+    with (
+        tempfile.TemporaryDirectory(prefix="drydock-") as home,
+        _terminal_left_to_program() if execution.interactive else contextlib.nullcontext(),
+    ):
         process = subprocess.Popen(
             [found, *arguments],
             cwd=execution.root,
@@ -88,6 +91,17 @@ def run(execution: Execution, realised: str, output: Output) -> int:
             "short of memory (`dmesg` tells): close other programs or use a smaller --batch."
         )
     return 128 - code if code < 0 else code
+
+
+@contextlib.contextmanager
+def _terminal_left_to_program() -> Iterator[None]:
+    """Ctrl-C is for the program in the terminal, which may go on: a prompt only drops its line."""
+    # A function and not SIG_IGN, which the program would inherit.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _search_path(virtualenv: Path) -> str:
