@@ -55,6 +55,18 @@ HELP = {
     "raw_dir": "the photos as taken",
     "save_dir": "where the resized ones go",
     "output": "folder to write to",
+    "bundle.output": "the archive to write (default: drydock-REVISION.bundle in this folder)",
+    "everything": "all experiments; environments and photos stay",
+    "quick": "the tier of seconds: style, and the unit tests",
+    "check": "prove that all pins are whole, and change nothing",
+    "lock.registry": "with --check: look each base image up where it comes from",
+    "lock.environment": "a folder of docker/, host, base or all",
+    "list_images.registry": "with --json: the registry that a CI keeps layers in",
+    "split.images": "the folder of photos to split",
+    "stage": "as inv status lists it, such as train or openvino-cpu/int8/verify",
+    "dataset": "a table of configs/datasets.toml",
+    "first": "an experiment",
+    "second": "another one",
     "from_": "a folder that has the files already, for hosts without network",
 }
 
@@ -71,6 +83,7 @@ def command(function: Callable[..., Any]) -> Any:
     options = function.__code__.co_varnames[: function.__code__.co_argcount]
     return task(
         guarded,
-        help={name: HELP[name] for name in options if name in HELP},
+        help={name: HELP.get(f"{function.__name__}.{name}") or HELP[name] for name in options[1:]},
+        auto_shortflags=False,  # -h would be --threads, and -r now this, now that
         iterable=[name for name in ("target", "precision", "only", "datasets") if name in options],
     )

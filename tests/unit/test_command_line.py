@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, Project
+from invoke.parser import ParserContext
 
 import tasks
 from commands.program import Program
@@ -149,3 +150,10 @@ def test_a_dataset_program_is_handed_its_flags_and_explains_itself(project: Proj
     done = project.invoke(*split, "--", "--test", "0.3")
     assert done.stdout == f"{[f'--images={project.folder}/data/images', '--test', '0.3']}\n"
     assert project.invoke(*split, "--images", "no", "--", "--help").stdout == "['--help']\n"
+
+
+@pytest.mark.parametrize("command", tasks.namespace.to_contexts(), ids=lambda one: one.name)
+def test_every_option_is_explained_and_none_is_one_letter(command: ParserContext) -> None:
+    for argument in command.args.values():
+        assert argument.help, argument.name
+        assert all(len(name) > 1 for name in argument.names)
