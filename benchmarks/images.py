@@ -28,7 +28,15 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from pipeline import docker_engine, environments, hardware, image_pins, images, locks  # noqa: E402
+from pipeline import (  # noqa: E402
+    docker_engine,
+    environments,
+    hardware,
+    image_pins,
+    images,
+    locks,
+    reproduction,
+)
 from pipeline.content import ContentCache  # noqa: E402
 from pipeline.errors import HostError  # noqa: E402
 
@@ -58,7 +66,15 @@ def row(name: str, existing: bool) -> list[str]:
 
 def measure(name: str, existing: bool) -> list[str]:
     """What comes of building an image: the last five cells of its row."""
-    seconds, identities, tags = [], [], []
+    tags: list[str] = []
+    try:
+        return _measure(name, existing, tags)
+    finally:
+        remove(tags)
+
+
+def _measure(name: str, existing: bool, tags: list[str]) -> list[str]:
+    seconds, identities = [], []
     if existing:
         environment = environments.load(name)
         with tempfile.TemporaryDirectory() as scratch:
@@ -66,38 +82,38 @@ def measure(name: str, existing: bool) -> list[str]:
             digest = environments.environment_digest(environment, cache)
             identities.append(images.ensure_image(name, digest, REPOSITORY, say))
     while len(identities) < 2:
-        tag = f"measure-{uuid.uuid4().hex[:8]}"
+        tags.append(f"measure-{uuid.uuid4().hex[:8]}")
         start = time.monotonic()
-        identities.append(images.build_from_nothing(name, tag, REPOSITORY, say))
+        identities.append(images.build_from_nothing(name, tags[-1], REPOSITORY, say))
         seconds.append(time.monotonic() - start)
-        tags.append(tag)
+    size, compressed = docker_engine.image_size(identities[0]), compressed_size(identities[0])
+    same = identities[0] == identities[1]
+    if not same:
+        say("\n".join(reproduction.differing_files(*identities)[:50]))
     warm = ""
     if name not in BASES:  # which have no lock
-        elapsed, tag = warm_build(name)
-        warm = duration(elapsed)
-        tags.append(tag)
-    size, compressed = docker_engine.image_size(identities[0]), compressed_size(identities[0])
-    remove(tags)
+        digest = uuid.uuid4().hex
+        tags.append(digest[:12])
+        warm = duration(warm_build(name, digest))
     return [
         megabytes(size),
         megabytes(compressed),
         duration(sum(seconds) / len(seconds)),
         warm,
-        "yes" if identities[0] == identities[1] else "**no**",
+        "yes" if same else "**no**",
     ]
 
 
-def warm_build(name: str) -> tuple[float, str]:
-    """Seconds that a build takes after a change of the lock that changes no package; its tag."""
+def warm_build(name: str, digest: str) -> float:
+    """Seconds that a build takes after a change of the lock that changes no package."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         shutil.copytree(REPOSITORY / "docker", root / "docker")
-        digest = uuid.uuid4().hex
         with (root / "docker" / name / "requirements.txt").open("a") as lock:
             lock.write(f"# {digest}\n")
         start = time.monotonic()
         images.ensure_image(name, digest, root, say)
-        return time.monotonic() - start, digest[:12]
+        return time.monotonic() - start
 
 
 def compressed_size(image: str) -> int:

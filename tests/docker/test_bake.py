@@ -43,10 +43,12 @@ def bake(target: str, tag: str, folder: Path) -> None:
         }
         (folder / "network.yml").write_text(json.dumps({"services": services}))
         command.append(f"--file={folder / 'network.yml'}")
+    # Newer versions would ask whether the host's certificates may be read.
+    settings = {"TAG": tag, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
     done = subprocess.run(
         [*command, target],
         cwd=REPOSITORY,
-        env={**images.builder_environment(os.environ), "TAG": tag},
+        env={**images.builder_environment(os.environ), **settings},
         capture_output=True,
         text=True,
         check=False,
