@@ -101,6 +101,11 @@ def test_a_benchmark_counts_until_what_it_measured_changes(trained: Project) -> 
     assert [one["network_ms"]["ratio"] for one in measured] == [0.5]
     assert measured[0]["warm_up"] == 5
 
+    folder = trained.artifact("default", "box", "fp32", "benchmark")
+    (folder / "board-b.json").write_text("")  # what a power cut left
+    (folder / "board-c.json").write_text("[]")
+    assert len(table(trained)["box/fp32"]["measured"]) == 1
+
     (trained.folder / "scripts/detection/runtimes/box.py").write_text("faster = True\n")
 
     assert table(trained)["box/fp32"]["measured"] == []
