@@ -33,7 +33,7 @@ def chosen(experiment: Experiment) -> None:
     if differing:
         say(
             f"experiment '{experiment.name}': {', '.join(differing)} "
-            "(as chosen for it; --reset returns to configs/project.toml)"
+            "(as chosen for it; train --reset returns to configs/project.toml)"
         )
 
 

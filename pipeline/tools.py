@@ -142,7 +142,7 @@ def clean(name: str | None, everything: bool) -> None:
 
     Raises InputError where there are none, HostError while a command works on them.
     """
-    if not name and not everything:
+    if bool(name) == everything:
         raise InputError("say what to remove: --name EXPERIMENT or --everything")
     folder = ARTIFACTS if everything else folder_of(name or "")
     if not folder.is_dir():

@@ -288,6 +288,7 @@ def test_detect_takes_photos_from_anywhere(trained: Project, tmp_path: Path) -> 
 
 def test_clean_removes_one_experiment(trained: Project) -> None:
     assert trained.invoke("clean").returncode == 2
+    assert trained.invoke("clean", "--everything", "--name", "default").returncode == 2
     assert trained.invoke("clean", "--name", "default").returncode == 0
     assert not trained.artifact("default").exists()
 
