@@ -225,6 +225,7 @@ def test_what_was_interrupted_is_not_continued_with_other_options(project: Proje
 
 def test_two_commands_do_not_share_an_experiment(project: Project) -> None:
     process = start_slowly(project)
+    process.send_signal(signal.SIGSTOP)  # it would end before a loaded machine begins the other
     try:
         done = project.train()
     finally:
