@@ -13,4 +13,4 @@ if __name__ == "__main__":
     import tasks
     from commands.program import Program
 
-    Program(namespace=tasks.namespace, binary="./inv", name="drydock").run()
+    Program(tasks.namespace).run()

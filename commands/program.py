@@ -11,12 +11,23 @@ from collections.abc import Iterator
 import invoke
 from invoke.exceptions import ParseError
 
+from pipeline import records
 from pipeline.command_line import errors_told
+from pipeline.configuration import ROOT
 from pipeline.errors import InputError
 
 
 class Program(invoke.Program):
     """What `./inv` runs. A mistyped command or option is one message and exit code 2."""
+
+    def __init__(self, namespace: invoke.Collection) -> None:
+        super().__init__(
+            namespace=namespace, name="drydock", binary="./inv", binary_names=["inv", "./inv"]
+        )
+
+    def print_version(self) -> None:
+        """The revision: there are no releases yet."""
+        print(f"drydock {records.revision(ROOT)}")
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__ left it

@@ -22,7 +22,7 @@ def run(words: str) -> tuple[object, str]:
     """The exit code of a command line in this process, and what it says on stderr."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
-        Program(namespace=tasks.namespace, binary="./inv").run(["./inv", *words.split()])
+        Program(tasks.namespace).run(["./inv", *words.split()])
     return ended.value.code, said.getvalue()
 
 
@@ -157,3 +157,11 @@ def test_every_option_is_explained_and_none_is_one_letter(command: ParserContext
     for argument in command.args.values():
         assert argument.help, argument.name
         assert all(len(name) > 1 for name in argument.names)
+
+
+def test_a_shell_completes_commands_and_options(project: Project) -> None:
+    script = project.invoke("--print-completion-script", "bash").stdout
+    assert " ./inv" in script.partition("complete -F")[2]
+
+    assert "train" in project.invoke("--complete", "--", "./inv", "tra").stdout.split()
+    assert "--steps" in project.invoke("--complete", "--", "./inv", "train", "--st").stdout.split()
