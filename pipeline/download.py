@@ -181,14 +181,19 @@ def fetch_pinned(url: str, cache_folder: Path, sha256: str | None = None) -> Pat
     if name in ("", ".", "..", CHECKSUMS) or "\0" in name:
         raise InputError(f"{url}: does not end in a file name")
     path = cache_folder / name
-    pinned = sha256 or _recorded(cache_folder).get(url)
-    if pinned and path.is_file() and sha256_of(path) == pinned:
-        return path
-    print(f"downloading {url}", flush=True)
-    found = fetch_file(url, path, pinned, progress=meter())
-    if not pinned:
-        record(cache_folder, url, found)
-        print(f"sha256 {found} recorded in {cache_folder / CHECKSUMS}", flush=True)
+    try:
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        with _locked(cache_folder, name):  # another command may be fetching the same file
+            pinned = sha256 or _recorded(cache_folder).get(url)
+            if pinned and path.is_file() and sha256_of(path) == pinned:
+                return path
+            print(f"downloading {url}", flush=True)
+            found = fetch_file(url, path, pinned, progress=meter())
+            if not pinned:
+                record(cache_folder, url, found)
+                print(f"sha256 {found} recorded in {cache_folder / CHECKSUMS}", flush=True)
+    except OSError as error:
+        raise HostError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
 
 
@@ -207,7 +212,7 @@ def _recorded(folder: Path) -> dict[str, str]:
 
 def record(folder: Path, url: str, sha256: str) -> None:
     """Hold the file of ``url`` in a cache folder to this sha256 from now on."""
-    with _locked(folder):
+    with _locked(folder, CHECKSUMS):
         entries = _recorded(folder) | {url: sha256}
         temporary = folder / f".{CHECKSUMS}.{os.getpid()}"
         temporary.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -215,9 +220,9 @@ def record(folder: Path, url: str, sha256: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two downloads at once must not lose each other's line."""
-    with (folder / f".{CHECKSUMS}.lock").open("w") as file:
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold a file of the folder: two at once would write over each other."""
+    with (folder / f".{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

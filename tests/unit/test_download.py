@@ -6,7 +6,9 @@ import hashlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -68,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.failures -= 1
             self.wfile.write(body[: len(body) // 3])
             return
+        if kind == "slow":
+            time.sleep(0.2)
         try:
             for _ in range(1000 if kind == "endless" else 1):
                 self.wfile.write(body)
@@ -220,6 +224,16 @@ def test_the_first_checksum_is_recorded_and_binding(server: Server, tmp_path: Pa
     with pytest.raises(HostError, match=SHA256):
         download.fetch_pinned(url, tmp_path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None], ids=["pinned", "first use"])
+def test_two_at_once_fetch_a_file_once(server: Server, tmp_path: Path, sha256: str | None) -> None:
+    url = server.url("slow/model.tar.gz")
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: download.fetch_pinned(url, tmp_path, sha256), range(4)))
+
+    assert {path.read_bytes() for path in paths} == {BODY}
+    assert len(server.ranges) == 1
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(server: Server, tmp_path: Path) -> None:
