@@ -33,6 +33,7 @@ group "devices" {
   targets = [
     "device-openvino-cpu",
     "device-openvino-gpu",
+    "device-movidius",
     "device-nvidia",
     "device-arm64",
     "device-rockchip",
@@ -204,6 +205,15 @@ target "device-base-arm64" {
   cache-to   = kept(DRYDOCK_CACHE_TO, "device-base-arm64")
 }
 
+# Debian 11's, for toolchains that stop at Python 3.9.
+target "device-base-bullseye" {
+  inherits  = ["_common"]
+  context   = "docker/device/base"
+  contexts  = { builder = "target:bullseye-builder" }
+  platforms = ["linux/amd64"]
+  tags      = ["drydock/device-base-bullseye:${TAG}"]
+}
+
 target "device-openvino-cpu" {
   inherits = ["_common"]
   context  = "docker/device/openvino-cpu"
@@ -230,6 +240,18 @@ target "device-openvino-gpu" {
   tags       = ["drydock/device/openvino-gpu:${TAG}"]
   cache-from = kept(DRYDOCK_CACHE_FROM, "device-openvino-gpu")
   cache-to   = kept(DRYDOCK_CACHE_TO, "device-openvino-gpu")
+}
+
+target "device-movidius" {
+  inherits  = ["_common"]
+  context   = "docker/device/movidius"
+  contexts = {
+    base    = "target:device-base-bullseye"
+    builder = "target:bullseye-builder"
+    tools   = "docker/device/base"
+  }
+  platforms = ["linux/amd64"]
+  tags      = ["drydock/device/movidius:${TAG}"]
 }
 
 target "device-nvidia" {

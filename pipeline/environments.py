@@ -84,7 +84,7 @@ def environment_digest(environment: Environment, cache: ContentCache) -> str:
     files = cache.tree(environment.folder)
     docker = environment.folder.parents[environment.name.count("/")]
     # Every base but the first is itself made with the tools of that one.
-    bases = [file.variant_of, file.base, "base"] if file.base else [file.variant_of]
+    bases = [file.variant_of, file.base, file.builder, "base" if file.base else ""]
     for base in dict.fromkeys(filter(None, bases)):
         if (docker / base).is_dir():
             tree = cache.tree(docker / base)

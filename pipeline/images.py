@@ -143,18 +143,20 @@ def build_on(
 
     `target` is a target of the matrix: context, dockerfile, labels, further args.
     """
-    for needed in (environment, "builder"):
-        ensure_image(needed, digest, root, say)
     environ = builder_environment(os.environ)
     runtime = bake_name(environment)
     matrix = _matrix(runtime, root, environ)
+    # The builder that the runtime was made with: what it compiles is for that Python.
+    builder = matrix[runtime]["contexts"]["builder"].removeprefix("target:")
+    for needed in (environment, builder):
+        ensure_image(needed, digest, root, say)
     matrix["upper"] = {
         **matrix[runtime],
-        "contexts": {"runtime": f"target:{runtime}", "builder": "target:builder"},
+        "contexts": {"runtime": f"target:{runtime}", "builder": f"target:{builder}"},
         **target,
         "args": {**matrix[runtime].get("args", {}), **target.get("args", {})},
     }
-    tags = {runtime: image_tag(environment, digest), "builder": image_tag("builder", digest)}
+    tags = {runtime: image_tag(environment, digest), builder: image_tag(builder, digest)}
     say(f"building {tag}")
     _build(build_command("upper", matrix, {**tags, "upper": tag}, environ), root, environ, say)
     found = docker_engine.image_id(tag)
