@@ -49,7 +49,7 @@ code=$?; tail -n 5 install.log >&2; exit "$code"
 """
 _RUN = """\
 cd "$folder" && rm -rf result && mkdir result || exit 1
-./run benchmark --images=photos --output=result --seconds="$seconds" --threads="$threads" >log \
+./run benchmark photos --output=result --seconds="$seconds" --threads="$threads" >log \
   && cat result/round.json
 """
 

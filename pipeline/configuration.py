@@ -35,6 +35,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     environment: str
     inputs: tuple[str, ...] = ()  # names of stages or of GIVEN_INPUTS
     flags: dict[str, str] = {}  # an input's flag, where that is not its name
+    bare: str = ""  # the input that is given without a flag
     arguments: dict[str, str] = {}  # further flags of the script, the same in every experiment
     after: tuple[str, ...] = ()  # stages that must have passed, but whose output is not read
     options: tuple[str, ...] = ()  # names of Settings fields

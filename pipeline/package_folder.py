@@ -11,6 +11,7 @@ A program finds everything beside itself, so the folder can lie anywhere.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from pipeline.targets import Variant, every
 
 # What `run` starts, with what each does; they take --artifact, --runtime and --device.
 COMMANDS = {
-    "detect": "find objects in photos",
+    "detect": "find objects in photos, a video, a camera's picture or a stream",
     "benchmark": "measure how fast the detector is here",
     "serve": "answer over HTTP: photos, the Open Inference Protocol, a page for people",
 }
@@ -42,11 +43,27 @@ _RUN = """\
 # Runs the detector of this folder.
 set -eu
 here=${{0%/*}}
-usage="usage: $0 COMMAND [OPTION...]
+called=${{DRYDOCK_CALLED:-$0}} # an image knows how it is started
+if [ "$called" = "$0" ]; then
+  examples="  $0 detect photo.jpg
+  $0 detect photos --output found
+  $0 serve"
+else
+  examples='A container sees the folders, cameras and ports that it is given:
+
+  docker run --rm --volume "$PWD:/data:ro" IMAGE detect /data/photo.jpg
+  docker run --rm --volume "$PWD:/data" --user "$(id -u):$(id -g)" IMAGE detect /data \\
+    --output /data/found
+  docker run --rm --device /dev/video0 --group-add video IMAGE detect /dev/video0
+  docker run --rm --publish 127.0.0.1:8000:8000 IMAGE serve{hardware}'
+fi
+usage="usage: $called COMMAND [ARGUMENT...]
 
 {usage}
 
-$0 COMMAND --help says more."
+$examples
+
+$called COMMAND --help says more."
 python=$here/venv/bin/python
 [ -x "$python" ] || python=/opt/venv/bin/python # in an image
 if [ ! -x "$python" ]; then
@@ -57,11 +74,16 @@ command=${{1-}}
 case $command in
   {commands})
     shift
+    export DRYDOCK_COMMAND="$called $command"
     [ "$command" != serve ] || set -- {name} "$@"
     exec "$python" "$here/scripts/$command.py" --artifact="$here/detector" {options} "$@"
     ;;
   health) exec "$python" "$here/scripts/health.py" ;; # of a container, for its engine
   -h | --help | help) echo "$usage" ;;
+  '')
+    echo "$usage" >&2
+    exit 2
+    ;;
   *)
     echo "error: '$command' is no command; $usage" >&2
     exit 2
@@ -124,11 +146,13 @@ def run_script(facts: model_card.Facts) -> str:
     device = facts.environment.file.device
     assert device is not None
     options = [f"--runtime={facts.runtime}", f"--device={device.name}"]
+    needed = " ".join(f'"{one}"' if re.search(r"[ $*]", one) else one for one in device.run)
     return _RUN.format(
         usage="\n".join(f"  {name:<11}{what}" for name, what in COMMANDS.items()),
         commands=" | ".join(COMMANDS),
         options=shlex.join(options),
         name=shlex.quote(f"--model={facts.origin.experiment}"),
+        hardware=f"\n\nIts hardware takes also: {needed}" if needed else "",
     )
 
 

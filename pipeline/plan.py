@@ -41,7 +41,10 @@ class Step:
 
     def argv(self, output: Path) -> tuple[str, ...]:
         """The stage's command line."""
-        arguments = [f"--{name}={path}" for name, path in self.paths.items()]
+        arguments = [
+            str(path) if name == self.stage.bare else f"--{name}={path}"
+            for name, path in self.paths.items()
+        ]
         arguments += [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
         return ("python", self.stage.script, *arguments, f"--output={output}")
 

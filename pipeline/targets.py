@@ -218,6 +218,7 @@ def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
             environment=target.environment,
             inputs=(artifact, "images"),
             flags={artifact: "artifact"},
+            bare="images",
             arguments={"runtime": target.runtime, "device": target.device},
             options=("score_threshold",),
             hardware=target.hardware,

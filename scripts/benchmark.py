@@ -1,7 +1,6 @@
 """Measure how fast a detector runs in this environment: one round, for `inv benchmark` to compare.
 
-    python scripts/benchmark.py --artifact artifacts/default/openvino-cpu/int8/convert \\
-        --runtime openvino --data data/images --output round
+    python scripts/benchmark.py --artifact FOLDER --runtime NAME photos/
 
 Shows milliseconds of the network alone, of the detector (pixels in, objects out: resize, network,
 decode boxes, NMS) and end to end (the detector and decoding the photo); of an export also its
@@ -12,7 +11,6 @@ processor time too; peak memory, size, processor, clock, load.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -23,6 +21,7 @@ from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
+import invocation
 from atomic import atomic_write
 from console import InputError, run, say
 from dataset.folder import photos
@@ -42,25 +41,26 @@ Detect = Callable[[np.ndarray], Detections]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--artifact", type=Path, required=True, help="converted or exported folder")
-    parser.add_argument("--runtime", required=True, help=", ".join(runtimes.names()))
-    parser.add_argument("--device", default="", help="what the runtime shall run on")
+    parser = invocation.parser(__doc__)
+    parser.add_argument("photos", nargs="?", type=Path, metavar="FOLDER", help="with photos")
+    parser.add_argument("--data", type=Path, help="dataset; photos of its test/ are taken")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
-    photos_of = parser.add_mutually_exclusive_group(required=True)
-    photos_of.add_argument("--data", type=Path, help="dataset; photos of its test/ are taken")
-    photos_of.add_argument("--images", type=Path, help="folder with photos")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement")
-    parser.add_argument("--output", type=Path, help="folder to write into")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="write round.json there")
     given = parser.parse_args()
     end_on_sigterm()
+    if (given.photos is None) == (given.data is None):
+        raise InputError(f"say which folder of photos to measure with: {parser.prog} FOLDER")
+    folder = given.photos or given.data / "test"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder.{invocation.where_files_come_from()}")
+    if given.output:
+        invocation.make_writable(given.output)
     loaded = runtimes.load(given.runtime, given.artifact, given.device, given.threads)
     if not isinstance(loaded, (RawHeads, TwoStages)):
         raise InputError(f"{given.artifact}: has no network of its own to measure, NMS is inside")
     saved_model = _saved_model(given.artifact)
-    result = measure(loaded, given.images or given.data / "test", given.seconds, saved_model)
+    result = measure(loaded, folder, given.seconds, saved_model)
     result |= {
         "runtime": given.runtime,
         "device": given.device,
@@ -71,7 +71,6 @@ def main() -> None:
         **machine(),
     }
     if given.output:
-        given.output.mkdir(parents=True, exist_ok=True)
         with atomic_write(given.output / "round.json") as path:
             path.write_text(json.dumps(result) + "\n", "utf-8")
     say(summary("network", result["network_ms"]))

@@ -1,7 +1,6 @@
 """Serve a detector over HTTP until Ctrl-C or SIGTERM.
 
-    python scripts/serve.py --artifact artifacts/default/openvino-cpu/int8/convert \\
-        --runtime openvino
+    python scripts/serve.py --artifact FOLDER --runtime NAME
     curl --data-binary @photo.jpg http://127.0.0.1:8000/detect
 
 POST /detect takes an image file and answers with JSON; /v2/... speaks the Open Inference Protocol
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+import invocation
 from console import InputError, run, say
 from detection import runtimes
 from serving import PORT
@@ -29,12 +29,7 @@ _DEFAULT_HOST = "127.0.0.1"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--artifact", type=Path, required=True, help="converted or exported folder")
-    parser.add_argument("--runtime", required=True, help=", ".join(runtimes.names()))
-    parser.add_argument("--device", default="", help="what the runtime shall run on")
+    parser = invocation.parser(__doc__)
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument(
         "--host",

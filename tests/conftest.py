@@ -11,11 +11,21 @@ from pathlib import Path
 
 import pytest
 
+_EMULATOR = Path(__file__).parent / "docker" / "emulator.sh"
 _REGISTRY = Path(__file__).parent / "docker" / "loopback_registry.sh"
 
 # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that: the
 # tests that interrupt a command would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> str:
+    """A program that runs those of 64-bit ARM here, in a container too."""
+    found = subprocess.run([_EMULATOR], capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip(f"no emulator: {found.stderr.strip().splitlines()[-1]}")
+    return found.stdout.strip()
 
 
 @pytest.fixture(scope="session")

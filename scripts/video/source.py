@@ -19,7 +19,8 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 
 from console import InputError, StageError
-from dataset.image import shown
+from dataset.folder import is_photo
+from dataset.image import PhotoError, read_header, shown
 
 STREAMS = ("rtsp", "rtsps", "http", "https", "udp", "tcp", "rtp", "srt")
 
@@ -38,6 +39,11 @@ class Source:
     format: str = ""
     options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def is_camera(self) -> bool:
+        """Whether it is one of this machine's own cameras."""
+        return self.format == "v4l2"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -48,6 +54,22 @@ class Frame:
     number: int
     time: Optional[float]
     pixels: np.ndarray
+
+
+def is_moving(given: str) -> bool:
+    """Whether ``given`` is an address, a device or a file that is no photo."""
+    path = Path(given)
+    if "://" in given:
+        return True
+    if not path.is_file():
+        return path.exists() and not path.is_dir()
+    if is_photo(path.name):
+        return False
+    try:
+        read_header(path)
+    except PhotoError:
+        return True
+    return False  # a photo by its content
 
 
 def find(given: str, size: str = "") -> Source:
@@ -209,7 +231,9 @@ def _library() -> Any:
     try:
         import av  # only what moves needs it
     except ModuleNotFoundError:
-        raise InputError("--video takes the package av, which this environment has not") from None
+        raise InputError(
+            "videos, cameras and streams take the package av, which this environment has not"
+        ) from None
     return av
 
 

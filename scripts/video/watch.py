@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -16,12 +14,11 @@ from typing import Any, Callable, Optional
 
 from console import StageError
 from detection.listing import listed
+from live import Speed, print_line
 from stopping import Stop
 from video.source import Source, frames
 
 FILE = "detections.jsonl"
-
-_SECONDS_BETWEEN_LINES = 10.0  # where no terminal is, which gets one every second
 
 
 def watch(
@@ -34,7 +31,8 @@ def watch(
     """
     detector = load()
     with Stop() as stop, _lines(output) as write:
-        speed = _Speed(source.name)
+        speed = Speed(source.name, "frames", alone=output is not None or not sys.stdout.isatty())
+        seen, objects, last = 0, 0, -1
         for frame in frames(source, lambda: bool(stop)):
             found = detector.detect(frame.pixels).above(score_threshold)
             line: dict[str, Any] = {"frame": frame.number}
@@ -44,17 +42,24 @@ def watch(
             line["width"], line["height"] = frame.pixels.shape[1], frame.pixels.shape[0]
             line["detections"] = listed(found, detector.detector.classes)
             write(json.dumps(line, ensure_ascii=False))
-            speed.saw(frame.number, len(found))
-        speed.end(stopped=bool(stop))
+            seen, objects, last = seen + 1, objects + len(found), frame.number
+            speed.saw(f"frame {frame.number}", len(found))
+        dropped = last + 1 - seen
+        speed.end(
+            [
+                *(["stopped"] if stop else []),
+                f"{objects} objects in {seen} frames",
+                *([f"{dropped} dropped"] if dropped else []),
+            ]
+        )
         stop.leave()
 
 
 @contextmanager
 def _lines(output: Optional[Path]) -> Iterator[Callable[[str], None]]:
     if output is None:
-        yield _to_stdout
+        yield lambda line: print_line(line, sys.stdout)
         return
-    output.mkdir(parents=True, exist_ok=True)
     path = output / FILE
     with path.open("wb") as file:
 
@@ -72,50 +77,3 @@ def _lines(output: Optional[Path]) -> Iterator[Callable[[str], None]]:
                 raise
 
         yield write
-
-
-def _to_stdout(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:  # the reader went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-
-
-class _Speed:
-    """Frames/s on stderr: over one line on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._terminal = sys.stderr.isatty()
-        self._between = 1.0 if self._terminal else _SECONDS_BETWEEN_LINES
-        self._began = self._told = time.monotonic()
-        self._frames = self._since = self._objects = 0
-        self._last = -1
-
-    def saw(self, number: int, objects: int) -> None:
-        self._frames += 1
-        self._since += 1
-        self._objects += objects
-        self._last = number
-        now = time.monotonic()
-        if now - self._told >= self._between:
-            speed = self._since / (now - self._told)
-            text = f"{self._name}: frame {number}, {speed:.1f} frames/s, {objects} objects in view"
-            end = "" if self._terminal else "\n"
-            print(
-                f"\r\033[K{text}" if self._terminal else text, end=end, file=sys.stderr, flush=True
-            )
-            self._told, self._since = now, 0
-
-    def end(self, stopped: bool) -> None:
-        seconds = time.monotonic() - self._began
-        dropped = self._last + 1 - self._frames
-        parts = [
-            *(["stopped"] if stopped else []),
-            f"{self._objects} objects in {self._frames} frames",
-            *([f"{dropped} dropped"] if dropped else []),
-            f"{self._frames / seconds if seconds else 0:.1f} frames/s",
-        ]
-        start = "\r\033[K" if self._terminal else ""
-        print(f"{start}{self._name}: {', '.join(parts)}", file=sys.stderr, flush=True)

@@ -17,26 +17,20 @@ from pipeline import environments, images, virtualenvs
 from pipeline.execute import content_cache
 
 TINY = REPOSITORY / "artifacts" / ".tests" / "tiny"  # tests/stages/tiny_export.py makes it
-TRAINED = REPOSITORY / "artifacts" / "default" / "arm64"
 PROGRAM = ("scripts/predict.py", "--runtime=litert")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def emulated() -> list[str]:
+def emulated(emulator: str) -> list[str]:
     """The start of a command that runs Python on 64-bit ARM; --volume options may follow."""
-    found = subprocess.run(
-        ["tests/docker/emulator.sh"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        pytest.skip(f"no emulator: {found.stderr.strip().splitlines()[-1]}")
     environment = environments.load("device/arm64")
     digest = environments.environment_digest(environment, content_cache())
     image = images.ensure_image(environment.name, digest, REPOSITORY, print)
     python = "/opt/venv/bin/python"
     command = ["docker", "run", "--rm", "--read-only", "--network=none", "--tmpfs=/tmp"]
-    command += ["--platform=linux/arm64", f"--volume={found.stdout.strip()}:/mnt:ro"]
+    command += ["--platform=linux/arm64", f"--volume={emulator}:/mnt:ro"]
     return [*command, "--entrypoint=/mnt", image, python]
 
 
@@ -48,14 +42,10 @@ def native() -> list[str]:
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="here ARM is no emulation")
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("detector", ["untrained", "trained"])
 def test_arm_detects_what_this_machine_detects(
-    emulated: list[str], native: list[str], detector: str, precision: str, tmp_path: Path
+    emulated: list[str], native: list[str], precision: str, tmp_path: Path
 ) -> None:
-    artifact, data = {
-        "untrained": (TINY / "tflite" / precision, TINY / "data"),
-        "trained": (TRAINED / precision / "convert", few_photos(tmp_path)),
-    }[detector]
+    artifact, data = TINY / "tflite" / precision, TINY / "data"
     if not (artifact / "detector.json").is_file():
         pytest.skip(f"there is no {artifact.relative_to(REPOSITORY)}")
 
@@ -70,15 +60,6 @@ def test_arm_detects_what_this_machine_detects(
         assert theirs["scores"] == pytest.approx(ours["scores"], abs=1e-4)
         for box, other in zip(ours["boxes"], theirs["boxes"], strict=True):
             assert other == pytest.approx(box, abs=0.05)
-
-
-def few_photos(folder: Path) -> Path:
-    """Two test photos: each takes seconds under emulation."""
-    test = folder / "data" / "test"
-    test.mkdir(parents=True)
-    for photo in sorted((REPOSITORY / "data/images/test").glob("*.jpg"))[:2]:
-        (test / photo.name).write_bytes(photo.read_bytes())
-    return folder / "data"
 
 
 def predicted(

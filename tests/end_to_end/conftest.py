@@ -17,6 +17,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture(scope="session")
+def verified(
+    clone: Clone, trained: subprocess.CompletedProcess[str]
+) -> subprocess.CompletedProcess[str]:
+    """The trained detector converted and verified for two devices, in all precisions."""
+    done = clone.inv("verify", "--runner", "local", "--target", "openvino-cpu,arm64")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
 def trained(clone: Clone) -> subprocess.CompletedProcess[str]:
     done = clone.inv("train", "--runner", "local", *FEW_STEPS)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,5 +15,5 @@ from detection import runtimes
 
 if __name__ == "__main__":
     runtimes.load = lambda *_: White()
-    sys.argv += ["--artifact=any"]
+    sys.argv += ["--artifact=any", "--runtime=white"]
     run(detect.main)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,8 +28,12 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detect.runtimes, "load", lambda runtime, folder, device: fake)
 
 
-def call(monkeypatch: pytest.MonkeyPatch, images: object, output: Path, *more: object) -> int:
-    arguments = ["--export", "x", "--images", images, "--output", output, *more]
+def call(monkeypatch: pytest.MonkeyPatch, source: object, output: Path, *more: object) -> int:
+    return look(monkeypatch, source, "--output", output, *more)
+
+
+def look(monkeypatch: pytest.MonkeyPatch, *given: object) -> int:
+    arguments = ["--artifact", "x", "--runtime", "fake", *given]
     monkeypatch.setattr(sys, "argv", ["detect.py", *map(str, arguments)])
     try:
         run(detect.main)
@@ -130,8 +136,8 @@ def test_a_broken_photo_is_reported_and_left_out(tmp_path: Path, monkeypatch, ca
     (tmp_path / "in/b.jpg").write_bytes(b"no photo")
     assert call(monkeypatch, tmp_path / "in", tmp_path / "out") == 0
     assert files(tmp_path / "out") == ["a.jpg"]
-    told = capsys.readouterr().out
-    assert "b.jpg" in told and "left out: 1" in told
+    told = capsys.readouterr()
+    assert "b.jpg" in told.out and "left out: 1" in told.err
 
 
 def test_only_broken_photos_fail_and_leave_an_earlier_result(tmp_path, monkeypatch, capsys) -> None:
@@ -208,9 +214,85 @@ def test_told_twice_it_ends_at_once_and_leaves_nothing_half(tmp_path: Path, monk
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_photos_without_a_folder_to_write_to_are_refused(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["detect.py", "--export=x", f"--images={tmp_path}"])
+def test_without_a_folder_to_write_to_there_is_a_line_for_each_photo(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    write_photo(tmp_path / "in/a.jpg")
+    write_photo(tmp_path / "in/sub/b.jpg")
+    (tmp_path / "in/broken.jpg").write_bytes(b"no photo")
+    before = sorted(tmp_path.rglob("*"))
 
-    with pytest.raises(SystemExit) as ended:
-        run(detect.main)
-    assert ended.value.code == 2
+    assert look(monkeypatch, tmp_path / "in") == 0
+
+    told = capsys.readouterr()
+    lines = [json.loads(line) for line in told.out.splitlines()]
+    assert [line["file"] for line in lines] == ["a.jpg", "sub/b.jpg"]
+    assert lines[0]["detections"] == [{"class": "nut", "score": 0.9, "box": [10, 5, 30, 40]}]
+    assert "broken.jpg" in told.err and "2 objects in 2 photos, left out: 1, " in told.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_several_sources_are_looked_at_once_each(tmp_path: Path, monkeypatch) -> None:
+    for name in ("one/a.jpg", "two/b.jpg", "two/deep/c.jpg"):
+        write_photo(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+
+    given = ["one/a.jpg", tmp_path / "two", "two/*.jpg", "--output", "out"]
+    assert look(monkeypatch, *given) == 0
+
+    assert files(tmp_path / "out") == ["one/a.jpg", "two/b.jpg", "two/deep/c.jpg"]
+    assert drawn(tmp_path / "out") == ["one/a.jpg", "two/b.jpg", "two/deep/c.jpg"]
+
+
+def test_a_photo_is_known_by_its_content_too(tmp_path: Path, monkeypatch) -> None:
+    write_photo(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / "upload")
+
+    assert call(monkeypatch, tmp_path / "upload", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["upload"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "say what to look at: photos, folders, a video, a camera"),
+        (["{folder}/a.jpg", "rtsp://me:secret@camera/1"], "rtsp://...@camera/1: a video, a camera"),
+        (["{folder}/a.jpg", "--size", "640x480"], "--size is asked of cameras"),
+        (["{folder}/a.jpg", "--score-threshold", "2"], "--score-threshold must be from 0 to 1"),
+        (["{folder}", "--output", "{folder}/a.jpg/found"], "a.jpg/found: Not a directory"),
+        (["{folder}/films"], "A video is given by its name."),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    tmp_path: Path, monkeypatch, capsys, given: list[str], message: str
+) -> None:
+    write_photo(tmp_path / "a.jpg")
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films/clip.mp4").write_bytes(b"...")
+
+    assert look(monkeypatch, *(word.format(folder=tmp_path) for word in given)) == 2
+
+    told = capsys.readouterr().err
+    assert message in told and len(told.splitlines()) == 1 and "secret" not in told
+
+
+def test_in_an_image_help_and_errors_speak_of_what_the_user_typed(tmp_path: Path) -> None:
+    def told(*given: str) -> str:
+        program = [sys.executable, detect.__file__, "--artifact=x", "--runtime=fake", *given]
+        done = subprocess.run(
+            program,
+            env={**os.environ, "DRYDOCK_COMMAND": "docker run IMAGE detect"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    text = told("--help")
+    assert text.startswith("usage: docker run IMAGE detect [")
+    assert "docker run IMAGE detect rtsp://" in text
+    assert "--artifact" not in text and "python" not in text
+    assert 'docker run --volume "$PWD:/data:ro"' in told("/nowhere/a.jpg")
+    write_photo(tmp_path / "a.jpg")
+    assert "--user" in told(str(tmp_path / "a.jpg"), "--output=/proc/found")
+    assert "docker run IMAGE detect --help" in told()

@@ -72,7 +72,7 @@ STAGES = {
         (output / "metrics.json").write_text(json.dumps(metrics))
     """,
     "detect.py": """
-        (output / "detections.json").write_text(arguments["images"])
+        (output / "detections.json").write_text(bare[0])
     """,
     "convert_box.py": """
         whole = Path(arguments["export"], "detector.json").read_text()
@@ -145,7 +145,8 @@ HEAD = """
 import json, os, sys, time
 from pathlib import Path
 import helper
-arguments = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+arguments = dict(word[2:].split("=", 1) for word in sys.argv[1:] if word.startswith("--"))
+bare = [word for word in sys.argv[1:] if not word.startswith("--")]
 output = Path(arguments.get("output", "."))
 """
 

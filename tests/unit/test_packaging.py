@@ -291,7 +291,7 @@ def test_install_and_run_work_from_any_folder(verified: Project, tmp_path: Path)
     )
     assert installed.returncode == 0, installed.stderr
     ran = subprocess.run(
-        [moved / "run", "detect", f"--images={photos}", f"--output={output}"],
+        [moved / "run", "detect", photos, f"--output={output}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
