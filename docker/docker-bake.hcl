@@ -207,11 +207,13 @@ target "device-base-arm64" {
 
 # Debian 11's, for toolchains that stop at Python 3.9.
 target "device-base-bullseye" {
-  inherits  = ["_common"]
-  context   = "docker/device/base"
-  contexts  = { builder = "target:bullseye-builder" }
-  platforms = ["linux/amd64"]
-  tags      = ["drydock/device-base-bullseye:${TAG}"]
+  inherits   = ["_common"]
+  context    = "docker/device/base"
+  contexts   = { builder = "target:bullseye-builder" }
+  platforms  = ["linux/amd64"]
+  tags       = ["drydock/device-base-bullseye:${TAG}"]
+  cache-from = kept(DRYDOCK_CACHE_FROM, "device-base-bullseye")
+  cache-to   = kept(DRYDOCK_CACHE_TO, "device-base-bullseye")
 }
 
 target "device-openvino-cpu" {
@@ -243,15 +245,17 @@ target "device-openvino-gpu" {
 }
 
 target "device-movidius" {
-  inherits  = ["_common"]
-  context   = "docker/device/movidius"
+  inherits = ["_common"]
+  context  = "docker/device/movidius"
   contexts = {
     base    = "target:device-base-bullseye"
     builder = "target:bullseye-builder"
     tools   = "docker/device/base"
   }
-  platforms = ["linux/amd64"]
-  tags      = ["drydock/device/movidius:${TAG}"]
+  platforms  = ["linux/amd64"]
+  tags       = ["drydock/device/movidius:${TAG}"]
+  cache-from = kept(DRYDOCK_CACHE_FROM, "device-movidius")
+  cache-to   = kept(DRYDOCK_CACHE_TO, "device-movidius")
 }
 
 target "device-nvidia" {
@@ -283,9 +287,13 @@ target "device-arm64" {
 }
 
 target "device-rockchip" {
-  inherits   = ["_common"]
-  context    = "docker/device/rockchip"
-  contexts   = { base = "target:device-base-arm64", builder = "target:builder" }
+  inherits = ["_common"]
+  context  = "docker/device/rockchip"
+  contexts = {
+    base    = "target:device-base-arm64"
+    builder = "target:builder"
+    tools   = "docker/device/base"
+  }
   platforms  = ["linux/arm64"]
   tags       = ["drydock/device/rockchip:${TAG}"]
   cache-from = kept(DRYDOCK_CACHE_FROM, "device-rockchip")

@@ -88,10 +88,7 @@ def package(
     """
     check_format(form)
     if not target.package:
-        raise InputError(
-            f"{target.name} is not packed: configs/targets.toml names no folder of docker/device/"
-            " for it. Its artifact can be taken as it is."
-        )
+        raise InputError(f"{target.name} is not packed: {not_packed(target)}")
     variants = [
         Variant(target, precision)
         for precision in target.precisions
@@ -108,6 +105,14 @@ def package(
         chosen, why = choose(found, bool(precisions), experiment.name)
         say(f"{target.name}: packing {chosen.variant.precision} ({why})")
         return _pack(experiment, chosen.variant, steps, form, output)
+
+
+def not_packed(target: Target) -> str:
+    """Why no package carries a target, and how its artifact gets where it runs."""
+    return target.unpacked or (
+        "configs/targets.toml names no folder of docker/device/ for it; its artifact can be taken"
+        " as it is"
+    )
 
 
 def candidate(variant: Variant, steps: Mapping[str, Step]) -> Candidate:

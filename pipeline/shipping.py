@@ -174,9 +174,11 @@ def pack(
     """
     packaging.check_format(form)
     targets = {one.target.name: one.target for one in variants}
-    bare = {one.target.name for one in variants if one.optional and not one.target.package}
-    if bare:
-        say(f"left out: {', '.join(sorted(bare))}: not packed, the artifact is taken as it is")
+    bare = {
+        one.target.name: one.target for one in variants if one.optional and not one.target.package
+    }
+    for name, target in bare.items():
+        say(f"left out: {name} is not packed: {packaging.not_packed(target)}")
     packed = {
         name: _pack_one(experiment, target, precisions, form, output)
         for name, target in targets.items()

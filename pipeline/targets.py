@@ -49,6 +49,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     onnx: bool = False  # the converter starts from ONNX
     hardware: tuple[str, ...] = ()  # of execution.HARDWARE: what of the host its runtime is given
     package: str = ""  # the folder of docker/device/ that carries it; empty where none does
+    unpacked: str = ""  # how the artifact gets where it runs, where no package carries it
     tolerance: dict[str, float] = {}  # per precision, where it is not the file's
 
 

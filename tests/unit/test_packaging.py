@@ -342,7 +342,7 @@ def test_of_all_targets_only_those_with_an_image_are_packed(verified: Project) -
     done = verified.invoke("package", "--target", "all", "--format", "folder")
 
     assert done.returncode == 0, done.stderr
-    assert "left out: crate: not packed, the artifact is taken as it is" in done.stdout
+    assert "left out: crate is not packed: configs/targets.toml names no folder" in done.stdout
     assert packed(verified).exists()
 
 
