@@ -44,6 +44,10 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     resumable: bool = False  # what an interrupted run left is handed to the next one
 
 
+# One of Model Garden's overrides: a name with dots, and a value, a list or a quoted text.
+_OVERRIDE = r"""[A-Za-z][\w.]*(\[\d+\])?\s*=\s*([^,'"\[\]]*|\[[^\[\]]*\]|'[^']*'|"[^"]*")"""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a user chooses: ``configs/project.toml``, and the command line over it."""
 
@@ -73,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if not 0 <= self.score_threshold <= 1:
             raise ValueError("`score_threshold` must be between 0 and 1")
         # Model Garden would take what has no `=` for the name of a file.
-        if self.override and not re.match(r"[\w.]+\s*=", self.override):
+        if self.override and not re.fullmatch(rf"({_OVERRIDE},\s*)*{_OVERRIDE}", self.override):
             raise ValueError("`override` must be like `trainer.validation_interval=100,...`")
         if self.validation != "auto":
             try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from conftest import REPOSITORY
 
-from pipeline.configuration import load_settings
+from pipeline.configuration import Settings, load_settings
 from pipeline.errors import InputError
 
 PROJECT = (REPOSITORY / "configs" / "project.toml").read_bytes()
@@ -36,3 +37,30 @@ def test_what_is_wrong_is_told_with_the_file(tmp_path: Path, content: bytes) -> 
 def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "right"),
+    [
+        ("", True),
+        ("trainer.train_steps=50", True),
+        ("task.model.head.num_filters=96, task.frozen_blocks=2", True),
+        ("task.anchor.ratios=[0.5,1.0,2.0],trainer.x=1e-3,task.init_checkpoint=", True),
+        ("task.losses[0]='a, b',a.b=\"c,d\"", True),
+        ("faster", False),
+        ("trainer.yaml", False),
+        ("trainer.train_steps 50", False),
+        ("a.b=1,c", False),
+        ("a.b=1,,c.d=2", False),
+        ("a.b=[1,2", False),
+        ("=3", False),
+        ("a.b=1," * 5000, False),
+    ],
+)
+def test_overrides_are_checked_before_a_training(override: str, right: bool) -> None:
+    values = {**msgspec.structs.asdict(load_settings()), "override": override}
+    if right:
+        assert msgspec.convert(values, Settings).override == override
+    else:
+        with pytest.raises(msgspec.ValidationError, match="`override` must be like"):
+            msgspec.convert(values, Settings)
