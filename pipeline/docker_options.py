@@ -45,7 +45,7 @@ def run_options(
     options: dict[str, Any] = {
         "image": image,
         "command": list(execution.argv),
-        "entrypoint": [],
+        "entrypoint": [""],  # none; Podman takes an empty list for the image's own
         "working_dir": str(execution.root),
         "environment": {
             # Python would try to write bytecode beside the scripts, which it may not.
