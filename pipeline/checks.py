@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline import docker_runner, environments, screen, tools, virtualenvs
@@ -12,31 +13,8 @@ from pipeline.configuration import ROOT
 from pipeline.errors import StageFailed
 from pipeline.execution import Execution
 
-_WORKFLOWS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(".github/workflows/*.yml"))]
-_TEST_SCRIPTS = tuple(
-    f"tests/docker/{name}.sh" for name in ("stand_in_base", "loopback_registry", "emulator")
-)
-_LINTERS = (
-    ("ruff", "check", "."),
-    ("ruff", "format", "--check", "."),
-    ("mypy",),
-    ("lint-imports", "--no-logo"),
-    (
-        *("shellcheck", "inv", ".ci/run", "docker/base/apt-install", "docker/base/make-venv"),
-        *("docker/rk3399pro/check-wheel", "docker/rk3399pro/install-toolkit"),
-        *("docker/bullseye/apt-install", "docker/device/base/unpack-packages", *_TEST_SCRIPTS),
-        "docker/device/base/trim-venv",
-    ),
-    (
-        *("hadolint", ".devcontainer/Dockerfile"),
-        *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docker").rglob("Dockerfile"))),
-    ),
-    ("check-jsonschema", "--builtin-schema=vendor.github-workflows", *_WORKFLOWS),
-    ("check-jsonschema", "--builtin-schema=vendor.dependabot", ".github/dependabot.yml"),
-    # It hands the commands to shellcheck.
-    ("actionlint", f"-shellcheck={Path(sys.executable).parent / 'shellcheck'}", *_WORKFLOWS),
-    ("zizmor", "--offline", "--quiet", ".github"),  # what an attacker could use
-)
+# Where programs of ours lie, and images are described.
+_FOLDERS = (".ci", ".devcontainer", "benchmarks", "docker", "scripts", "tests")
 
 # Stages are tested where they run. What an environment lacks is skipped there, and says so.
 _STAGE_TESTS = {
@@ -56,9 +34,45 @@ _TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"
 
 def lint() -> None:
     """Style, types, the walls between the two sides, shell scripts, Dockerfiles, workflows."""
-    for program, *arguments in _LINTERS:
+    for program, *arguments in linters(ROOT):
         screen.say(f"{program} {' '.join(arguments)[:60]}".rstrip())
         _must_pass(program, [str(Path(sys.executable).parent / program), *arguments])
+
+
+def linters(root: Path) -> list[list[str]]:
+    """The command lines of all linters. What is there is found, so that nothing new is left out."""
+    files = [path for folder in _FOLDERS for path in sorted((root / folder).rglob("*"))]
+    shell = [path for path in (root / "inv", *files) if _is_shell(path)]
+    images = [path for path in files if path.name == "Dockerfile"]
+    workflows = sorted(root.glob(".github/workflows/*.yml"))
+
+    def named(paths: Iterable[Path]) -> list[str]:
+        return [str(path.relative_to(root)) for path in paths]
+
+    return [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["lint-imports", "--no-logo"],
+        ["shellcheck", *named(shell)],
+        ["hadolint", *named(images)],
+        ["check-jsonschema", "--builtin-schema=vendor.github-workflows", *named(workflows)],
+        ["check-jsonschema", "--builtin-schema=vendor.dependabot", ".github/dependabot.yml"],
+        # It hands the commands to shellcheck.
+        [
+            *("actionlint", f"-shellcheck={Path(sys.executable).parent / 'shellcheck'}"),
+            *named(workflows),
+        ],
+        ["zizmor", "--offline", "--quiet", ".github"],  # what an attacker could use
+    ]
+
+
+def _is_shell(path: Path) -> bool:
+    """Whether the first line says that a shell runs it; scripts here have no common ending."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return re.match(rb"#!.*\b(?:ba|da)?sh$", file.readline(80).rstrip()) is not None
 
 
 def test(quick: bool, further: Sequence[str] = ()) -> None:
