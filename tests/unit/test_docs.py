@@ -57,6 +57,18 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in [title.strip().replace(" ", "-") for title in words]
 
 
+def test_the_map_shows_every_module() -> None:
+    shown = (REPOSITORY / "ARCHITECTURE.md").read_text("utf-8")
+    missing = [
+        str(path.relative_to(REPOSITORY))
+        for folder in ("pipeline", "commands", "scripts")
+        for path in (REPOSITORY / folder).glob("[a-z]*.py")
+        if not re.search(rf"\b{path.name}", shown)
+        and not (path.name.startswith("convert_") and "convert_*.py" in shown)
+    ]
+    assert missing == []
+
+
 def test_what_is_checked_is_found() -> None:
     found = {words[0] for page in PAGES for _, words in commands(page.read_text("utf-8"))}
 
