@@ -129,7 +129,7 @@ def imported(experiment: Experiment) -> None:
 def targets(as_json: bool, chosen: bool) -> None:
     """The devices of configs/targets.toml, or only those ``chosen`` in configs/project.toml."""
     wanted = load_settings().targets
-    if unknown := sorted(set(wanted) - load_targets().keys()):
+    if chosen and (unknown := sorted(set(wanted) - load_targets().keys())):
         raise InputError(f"configs/project.toml: targets: there is no {', '.join(unknown)}")
     known = [one for one in load_targets().values() if not chosen or one.name in wanted]
     if as_json:

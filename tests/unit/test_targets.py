@@ -49,6 +49,7 @@ def test_a_wrong_targets_file_is_refused_by_name(
 
 
 def test_the_targets_are_listed(project: Project) -> None:
+    assert "there is no arm64, openvino-cpu" in project.invoke("targets", "--chosen").stderr
     listed = json.loads(project.invoke("targets", "--json").stdout)
 
     assert [target["name"] for target in listed] == ["tensorflow", "box"]
