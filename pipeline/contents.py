@@ -36,11 +36,13 @@ class PythonPackage:
 
 @dataclass(frozen=True, order=True)
 class DebianPackage:
-    """An installed Debian package."""
+    """An installed Debian package; ``source`` is what it was built from, ``name`` or
+    ``name@version``, empty where that is its own name and version."""
 
     name: str
     version: str
     architecture: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,15 @@ def debian_packages(status: str) -> tuple[DebianPackage, ...]:
     found = []
     for paragraph in re.split(r"\n{2,}", status.strip()):
         fields: Mapping[str, str] = dict(
-            re.findall(r"^(Package|Version|Architecture|Status): (.*)$", paragraph, re.MULTILINE)
+            re.findall(
+                r"^(Package|Version|Architecture|Status|Source): (.*)$", paragraph, re.MULTILINE
+            )
         )
         # In status.d there is no Status: all that is there was unpacked.
         if fields.get("Status", "install ok installed").endswith(" installed") and fields:
-            found.append(
-                DebianPackage(fields["Package"], fields["Version"], fields["Architecture"])
-            )
+            source = fields.get("Source", "").replace(" (", "@").rstrip(")")
+            names = (fields["Package"], fields["Version"], fields["Architecture"])
+            found.append(DebianPackage(*names, source))
     return tuple(sorted(found))
 
 

@@ -78,7 +78,8 @@ def bill(
     known = {(name, one.version): one for name, one in lock}
     python = {one: _python(one, known.get((one.name, one.version))) for one in inside.python}
     by_name = {one.name: component for one, component in python.items()}
-    others = [_debian(one, inside.system) for one in inside.debian or ()]
+    others = [_system(inside.system)] if inside.system else []
+    others += [_debian(one, inside.system) for one in inside.debian or ()]
     others += [_file(path, sha256) for path, sha256 in (files or {}).items()]
     bom = Bom(components=[*python.values(), *others])
     bom.metadata.timestamp = None  # type: ignore[assignment]
@@ -135,6 +136,9 @@ def _debian(package: DebianPackage, system: str) -> Component:
     from packageurl import PackageURL
 
     qualifiers = {"arch": package.architecture, "distro": system}
+    if package.source:
+        # Advisories name source packages; this is where scanners (Syft, Grype) look for them.
+        qualifiers["upstream"] = package.source
     purl = PackageURL("deb", "debian", package.name, package.version, qualifiers)
     return Component(
         name=package.name,
@@ -142,6 +146,16 @@ def _debian(package: DebianPackage, system: str) -> Component:
         type=ComponentType.LIBRARY,
         bom_ref=purl.to_string(),
         purl=purl,
+    )
+
+
+def _system(system: str) -> Component:
+    """What some scanners (Trivy) take from it alone: of which system the packages are."""
+    from cyclonedx.model.component import Component, ComponentType
+
+    name, _, version = system.partition("-")
+    return Component(
+        name=name, version=version, type=ComponentType.OPERATING_SYSTEM, bom_ref="operating-system"
     )
 
 

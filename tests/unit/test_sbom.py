@@ -29,7 +29,7 @@ needs-it[extra]==2.0 ; sys_platform == 'linux' \\
 INSIDE = Contents(
     "sha256:1234",
     (PythonPackage("needs-it", "2.0", "MIT OR Apache-2.0"), PythonPackage("some-name", "1.2")),
-    (DebianPackage("libc6", "2.36-9+deb12u9", "arm64"),),
+    (DebianPackage("libc6", "2.36-9+deb12u9", "arm64", "glibc"),),
     "debian-12",
 )
 
@@ -71,11 +71,19 @@ def test_a_bill_tells_what_needs_what_its_licence_and_the_hashes_of_the_lock(loc
     assert set(found) == {
         "pkg:pypi/needs-it@2.0",
         "pkg:pypi/some-name@1.2",
-        "pkg:deb/debian/libc6@2.36-9%2Bdeb12u9?arch=arm64&distro=debian-12",
+        # Advisories are written for source packages: scanners look for "upstream".
+        "pkg:deb/debian/libc6@2.36-9%2Bdeb12u9?arch=arm64&distro=debian-12&upstream=glibc",
+        "operating-system",
     }
+    system = found["operating-system"]
+    assert (system["type"], system["name"], system["version"]) == (
+        "operating-system",
+        "debian",
+        "12",
+    )
     needed = {one["ref"]: one.get("dependsOn", []) for one in document["dependencies"]}
     assert needed["pkg:pypi/needs-it@2.0"] == ["pkg:pypi/some-name@1.2"]
-    assert len(needed["root"]) == 3
+    assert len(needed["root"]) == 4
     assert found["pkg:pypi/needs-it@2.0"]["licenses"] == [{"expression": "MIT OR Apache-2.0"}]
     files = found["pkg:pypi/some-name@1.2"]["externalReferences"][0]
     assert [one["content"] for one in files["hashes"]] == ["a" * 64, "b" * 64]
@@ -111,6 +119,20 @@ def test_debian_packages_are_those_that_are_installed(status: str) -> None:
     )
 
     assert contents.debian_packages(text) == (DebianPackage("bash", "5.2", "amd64"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "source"),
+    [
+        ("", ""),
+        ("Source: glibc\n", "glibc"),
+        ("Source: util-linux (2.38.1-5)\n", "util-linux@2.38.1-5"),
+    ],
+)
+def test_a_debian_package_names_its_source_where_that_is_another(line: str, source: str) -> None:
+    text = f"Package: libc6\n{line}Version: 2.36\nArchitecture: arm64\n"
+
+    assert contents.debian_packages(text) == (DebianPackage("libc6", "2.36", "arm64", source),)
 
 
 def test_nothing_installed_is_no_error() -> None:
