@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def main() -> None:
         raise InputError("--score-threshold must be from 0 to 1")
     if not 0 <= given.port < 65536:
         raise InputError("--port must be from 0 to 65535")
-    if min(given.max_requests, given.max_body, given.max_pixels) <= 0:
+    if given.threads < 0:
+        raise InputError("--threads must be at least 0")
+    if not all(
+        0 < one < math.inf for one in (given.max_requests, given.max_body, given.max_pixels)
+    ):
         raise InputError("--max-requests, --max-body and --max-pixels must be above 0")
     serve(given)
 
@@ -85,9 +90,14 @@ def serve(given: argparse.Namespace) -> None:
     # The first call allocates and chooses kernels; no client shall wait for that.
     runtime.detect(np.zeros((64, 64, 3), np.uint8))
     port = listening.getsockname()[1]
-    say(f"{model.name}: http://{given.host}:{port}/ (Ctrl-C or SIGTERM ends it)")
+    say(f"{model.name}: {address(given.host, port)} (Ctrl-C or SIGTERM ends it)")
     serve_until_stopped(Service(model, limits), listening)
     say("ended")
+
+
+def address(host: str, port: int) -> str:
+    """What a browser takes; IPv6 stands in brackets there."""
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def version(artifact: Path) -> str:

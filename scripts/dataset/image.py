@@ -97,13 +97,13 @@ def open_upright(path: Path, at_least: Optional[tuple[int, int]] = None) -> Imag
             width, height = at_least
             image.draft(None, (height, width) if orientation in _TURNED else (width, height))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return _rgb(upright)
+        return _upright(image)
 
 
 def load_photo(path: Path) -> np.ndarray:
-    """The photo at ``path`` as uint8 [height, width, 3], RGB, upright; PhotoError as above."""
-    return np.array(open_upright(Path(path)))
+    """The photo at ``path`` as uint8 [height, width, 3], RGB, upright, not to be written to;
+    PhotoError as above."""
+    return np.asarray(open_upright(Path(path)))
 
 
 def decode_photo(content: bytes, formats: Sequence[str], max_pixels: int) -> np.ndarray:
@@ -113,7 +113,7 @@ def decode_photo(content: bytes, formats: Sequence[str], max_pixels: int) -> np.
     """
     with _opened(Path("photo"), io.BytesIO(content), formats, max_pixels) as image:
         image.load()
-        return np.array(_rgb(ImageOps.exif_transpose(image)))
+        return np.asarray(_upright(image))
 
 
 @contextmanager
@@ -190,6 +190,12 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a broken EXIF block does not make the photo unusable
         return 1
     return value if value in range(1, 9) else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The decoded ``image``, turned where it has to be; of large ones each copy counts."""
+    ImageOps.exif_transpose(image, in_place=True)
+    return _rgb(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -219,8 +219,11 @@ def best_threshold(matches: Sequence[ClassMatches]) -> Optional[tuple[float, flo
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(np.concatenate([one.hits[_AT_50] for one in matches])[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + objects)
-    best = int(np.argmax(f1))
-    return float(scores[order][best]), float(f1[best])
+    # A threshold shows all detections of a score or none: only after the last of them it counts.
+    scores = scores[order]
+    last = np.flatnonzero(np.append(scores[1:] < scores[:-1], True))
+    best = last[np.argmax(f1[last])]
+    return float(scores[best]), float(f1[best])
 
 
 def confusion(

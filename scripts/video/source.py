@@ -103,8 +103,13 @@ def find(given: str, size: str = "") -> Source:
 
 
 def without_password(address: str) -> str:
-    """``address`` as it may be shown."""
-    return re.sub(r"(?<=://)[^/@]*@", "...@", address)
+    """``address`` as it may be shown: without user and password, and what follows a "?".
+
+    Passwords with "/" or "@" in them are hidden, too, and those that cameras want in the path.
+    """
+    shown = re.sub(r"(?<=://).*@", "...@", address)
+    shown = re.sub(r"\?.*", "?...", shown)
+    return re.sub(r"((?:pass|pwd)\w*=)[^&/]*", r"\1...", shown, flags=re.IGNORECASE)
 
 
 def frames(source: Source, stop: Callable[[], bool]) -> Iterator[Frame]:

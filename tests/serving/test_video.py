@@ -223,3 +223,22 @@ def test_a_camera_is_asked_for_its_size() -> None:
     found = source.find("/dev/null", "640x480")  # a device file, as cameras are
 
     assert (found.format, found.options, found.live) == ("v4l2", (("video_size", "640x480"),), True)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://camera/stream", "rtsp://camera/stream"),
+        ("rtsp://me:secret@camera:554/x", "rtsp://...@camera:554/x"),
+        # None of these is a proper address, and none may end up in a log.
+        ("rtsp://me:sec@ret@camera/x", "rtsp://...@camera/x"),
+        ("rtsp://me:sec/ret@camera/x", "rtsp://...@camera/x"),
+        ("http://camera/video?user=me&pwd=secret", "http://camera/video?..."),
+        (
+            "rtsp://camera/user=me&password=secret&channel=1",
+            "rtsp://camera/user=me&password=...&channel=1",
+        ),
+    ],
+)
+def test_an_address_is_shown_without_what_lets_one_in(address: str, shown: str) -> None:
+    assert source.find(address).name == shown

@@ -159,6 +159,13 @@ def test_the_best_threshold_keeps_the_right_ones_and_drops_the_false_one() -> No
     assert metrics.best_threshold(result.matches) == pytest.approx((0.6, 1.0))
 
 
+def test_detections_of_one_score_are_shown_or_hidden_together() -> None:
+    # As int8 gives them. At 0.6 the false one is shown, too, in whichever order they stand.
+    one = found((0, 0.9, A), (0, 0.6, B), (0, 0.6, ELSEWHERE))
+    result = metrics.coco([truth((0, A), (0, B))], [one], 1)
+    assert metrics.best_threshold(result.matches) == pytest.approx((0.6, 0.8))
+
+
 def test_the_confusion_matrix_counts_right_mistaken_missed_and_false() -> None:
     one = found((0, 0.9, A), (0, 0.8, B), (1, 0.7, ELSEWHERE), (1, 0.1, C))
     counts = metrics.confusion([truth((0, A), (1, B), (1, C))], [one], 2, 0.5)
