@@ -18,8 +18,12 @@ if not (TINY / "heads.npz").exists():
         allow_module_level=True,
     )
 
-# How far scores (0 to 1) and box codes may be from TensorFlow's.
-TOLERANCE = {"fp32": (1e-4, 1e-3), "fp16": (1e-2, 3e-2)}
+# How far scores (0 to 1) and box codes may be from TensorFlow's: three times what the furthest of
+# all runtimes is with 16 bits.
+TOLERANCE = {"fp32": (1e-4, 1e-3), "fp16": (5e-3, 5e-3)}
+# The same for what has another scale, as a share of the largest value.
+SHARE = {"fp32": 1e-4, "fp16": 2e-3}
+SMALLEST_IN_16_BITS = 2.0**-24
 
 
 def convert(script: str, output: Path, precision: str, *further: str, source: Path = TINY) -> Path:
@@ -47,7 +51,7 @@ def assert_same_heads(folder: Path, runtime: str, precision: str, device: str = 
         return
     for found, name, tolerance in zip((scores, boxes), ("scores", "boxes"), TOLERANCE[precision]):
         assert found.shape == expected[name].shape
-        np.testing.assert_allclose(found, expected[name], atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(found, expected[name], rtol=0, atol=tolerance, err_msg=name)
     # Not merely near a constant: the order of anchors and classes is the same.
     assert np.corrcoef(scores.ravel(), expected["scores"].ravel())[0, 1] > 0.9
 
@@ -60,15 +64,22 @@ def assert_same_two_networks(folder: Path, runtime: str, precision: str) -> None
     """
     expected = dict(np.load(TINY / "two" / "networks.npz"))
     detector = runtimes.load(runtime, folder, threads=1)
-    tolerance = TOLERANCE[precision][1]
+    score, code = TOLERANCE[precision]
     scores, codes, features = detector.first(expected["picture"])
+    np.testing.assert_allclose(scores, expected["scores"], rtol=0, atol=score)
+    np.testing.assert_allclose(codes, expected["codes"], rtol=0, atol=code)
     assert sorted(features) == ["features_3", "features_4", "features_5", "features_6"]
-    for name, found in {"scores": scores, "codes": codes, **features}.items():
-        np.testing.assert_allclose(found, expected[name], atol=tolerance, err_msg=name)
+    for name, found in features.items():
+        largest = np.abs(expected[name]).max()
+        # The coarser levels of an untrained network are too faint for 16 bits.
+        if precision == "fp32" or largest > 1000 * SMALLEST_IN_16_BITS:
+            atol = SHARE[precision] * largest
+            np.testing.assert_allclose(found, expected[name], rtol=0, atol=atol, err_msg=name)
     given = {name: expected[name] for name in features}
     region_scores, region_codes = detector.second(given, expected["proposals"])
-    np.testing.assert_allclose(region_scores, expected["region_scores"], atol=tolerance)
-    np.testing.assert_allclose(region_codes, expected["region_codes"], atol=tolerance)
+    np.testing.assert_allclose(region_scores, expected["region_scores"], rtol=0, atol=score)
+    atol = SHARE[precision] * np.abs(expected["region_codes"]).max()
+    np.testing.assert_allclose(region_codes, expected["region_codes"], rtol=0, atol=atol)
     assert len(np.unique(expected["region_scores"].round(4), axis=0)) > 5  # each looks elsewhere
     assert len(detector.detect(expected["picture"][0])) > 0
 
