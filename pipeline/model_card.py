@@ -17,6 +17,14 @@ from pipeline.targets import Variant
 
 Document = Mapping[str, Any]
 
+# What packages bring inside under other licences than the one they state.
+_BROUGHT = {
+    "av": "Inside av, in `av.libs`, are FFmpeg's libraries (LGPL, version 3 or later) and with "
+    "them\nx264 and x265, which are under the GNU General Public License, version 2 or later. "
+    "Who passes this\nruntime on to others owes them the source of these, or an offer of it: "
+    "https://github.com/PyAV-Org/pyav-ffmpeg\nbuilds them.",
+}
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -31,7 +39,7 @@ class Facts:
     boxes: Mapping[str, Mapping[str, int]]  # by split and class
     metrics: Document  # metrics.json of the exported detector; empty where it is not current
     verified: Mapping[str, Document]  # by variant, verify.json of all that passed
-    stand_ins: Mapping[str, str]  # by variant: what ran here in the device's place
+    ran_on: Mapping[str, str]  # by variant: what ran here, on which processor
     inside: Contents  # what the runtime consists of
     weights: Weights | None  # what training started from, where configs/weights.toml knows it
 
@@ -94,6 +102,9 @@ def notice(facts: Facts) -> str:
     )
     if facts.inside.debian is not None:
         packages += f"\n- {len(facts.inside.debian)} packages of {facts.inside.system}"
+    inside = "".join(
+        f"\n{_BROUGHT[one.name]}\n" for one in facts.inside.python if one.name in _BROUGHT
+    )
     trained = (
         f"The detector was trained elsewhere ({facts.imported['file']},\n"
         f"sha256:{facts.imported['sha256']}); its licence is its\nowner's matter."
@@ -114,7 +125,7 @@ packages of an image in `/usr/share/doc`. The bill of materials beside the packa
 lists them all.
 
 {packages}
-"""
+{inside}"""
 
 
 def _summary(facts: Facts) -> str:
@@ -193,31 +204,35 @@ def _data(facts: Facts) -> str:
 
 
 def _figures(facts: Facts) -> str:
-    if not facts.metrics and facts.imported:
+    """Average precision of the package and of the trained detector, for each class."""
+    verified, metrics = facts.verified[facts.variant.name], facts.metrics
+    if facts.mean_ap is None:
         return "None: no photos are annotated for this detector here."
-    if not facts.metrics:
-        return "The trained detector's own figures are not current: `./inv train` measures them."
-    head = ("average precision", "IoU 0.50 to 0.95", "IoU 0.50", "IoU 0.75", "boxes")
-    every = {"all": {**facts.metrics, "AP": facts.metrics["mAP"]}, **facts.metrics["per_class"]}
+    whole = {"AP": verified["mAP"], "reference_AP": verified["reference_mAP"]}
+    both = {"all": whole, **verified["per_class"]}
+    further = {"all": metrics, **metrics["per_class"]} if metrics else {}
+    head = ("average precision", "this package", "trained", "at IoU 0.50", "at IoU 0.75", "boxes")
     rows = [
         (
             name,
-            *(_score(row[figure]) for figure in ("AP", "AP50", "AP75")),
-            str(row.get("boxes", "")),
+            *(_score(both.get(name, {}).get(side)) for side in ("AP", "reference_AP")),
+            *(_score(further.get(name, {}).get(figure)) for figure in ("AP50", "AP75")),
+            str(further.get(name, {}).get("boxes", "")),
         )
-        for name, row in every.items()
+        for name in {**both, **further}
     ]
-    interval = facts.metrics.get("interval")
-    range_ = (
-        f" With the test photos drawn anew, 95 % of the mAPs lie between {interval[0]:.3f} and "
-        f"{interval[1]:.3f}."
-        if interval
-        else ""
+    text = (
+        f"On {verified['images']} test photos, by COCO's rules: the mean over IoU 0.50 to 0.95 of "
+        "this package and of the detector as it was trained, and more of the latter."
     )
-    return (
-        f"The trained detector on {facts.metrics['images']} test photos, by COCO's rules."
-        f"{range_}\n\n{table(head, rows)}"
-    )
+    if not metrics:
+        text += " Its further figures are not current: `./inv train` measures them."
+    elif interval := metrics.get("interval"):
+        text += (
+            f" With the test photos drawn anew, 95 % of its mAPs lie between {interval[0]:.3f} and "
+            f"{interval[1]:.3f}."
+        )
+    return f"{text}\n\n{table(head, rows)}"
 
 
 def _devices(facts: Facts) -> str:
@@ -226,7 +241,7 @@ def _devices(facts: Facts) -> str:
             name,
             _score(verified.get("mAP")),
             _score(verified.get("reference_mAP")),
-            facts.stand_ins.get(name, ""),
+            facts.ran_on[name],
             "this package" if name == facts.variant.name else "",
         )
         for name, verified in facts.verified.items()

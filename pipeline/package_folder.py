@@ -221,14 +221,18 @@ def gather_facts(
         if evaluate and not evaluate.reasons
         else {},
         verified={one.name: _json(steps[one.verify].output / "verify.json") for one in passed},
-        stand_ins={
-            one.name: one.target.stand_in
-            for one in passed
-            if steps[one.predict].options["device"] == one.target.device
-        },
+        ran_on={one.name: _ran_on(one, steps[one.predict]) for one in passed},
         inside=inside,
         weights=load_weights().get(weights),
     )
+
+
+def _ran_on(variant: Variant, predict: Step) -> str:
+    """What detected here for the verification: a stand-in's name, and on which processor."""
+    host = predict.record.host if predict.record else {}
+    processor = f"{host.get('cpu', '')} ({host.get('machine', '')})"
+    is_stand_in = predict.options["device"] == variant.target.device
+    return ", ".join(filter(None, (variant.target.stand_in if is_stand_in else "", processor)))
 
 
 def _json(path: Path) -> dict[str, Any]:
