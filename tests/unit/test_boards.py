@@ -104,7 +104,8 @@ class Server:
         (folder / "sshd").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
-            f"SetEnv PYTHON={sys.executable}\nForceCommand {folder}/login\n"
+            f'SetEnv "PYTHON={sys.executable}"\n'
+            f"ForceCommand {folder}/login\n"
         )
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
