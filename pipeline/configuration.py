@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     seed: int
     validation: str
     override: str
+    qat: int
     score_threshold: float
     targets: tuple[str, ...]
     devices: dict[str, str] = {}  # per target: what it runs on, where that is not the target's own
@@ -71,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def __post_init__(self) -> None:
         """Refuse values that no stage could work with."""
-        for name in ("steps", "batch", "seed"):
+        for name in ("steps", "batch", "seed", "qat"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative")
         if not 0 <= self.score_threshold <= 1:

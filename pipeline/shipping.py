@@ -41,6 +41,11 @@ def chosen(
     own targets those are left out, and said to be.
     """
     named, kind = set(targets), experiment.kind
+    if experiment.settings.qat and (experiment.settings.imported or kind != "one_stage"):
+        raise InputError(
+            "--qat: quantization-aware training is for one-stage detectors that were trained here; "
+            "--qat 0 converts without it"
+        )
     found = variants(named or experiment.settings.targets, precisions)
     refused = {
         variant.target.name: why for variant in found if (why := refusal(variant.target, kind))

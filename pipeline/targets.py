@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,7 +185,7 @@ def with_targets(settings: Settings) -> dict[str, Stage]:
     for target in load_targets().values():
         for precision in target.precisions:
             variant = Variant(on_chosen_device(target, settings), precision)
-            stages |= _stages(variant, settings.accepted_losses)
+            stages |= _stages(variant, settings)
     return stages
 
 
@@ -196,7 +196,7 @@ def on_chosen_device(target: Target, settings: Settings) -> Target:
     return msgspec.structs.replace(target, device=device, stand_in=stand_in)
 
 
-def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
+def _stages(variant: Variant, settings: Settings) -> dict[str, Stage]:
     target, artifact = variant.target, variant.artifact
     made = [
         Stage(
@@ -229,6 +229,10 @@ def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
         return {stage.name: stage for stage in made}
     # A converter reads photos only to calibrate by, and never those that verify measures on.
     calibrates = variant.precision == "int8"
+    # Its flag, by the stage that makes it. Trained for 8 bits, it is still held against the export.
+    taken = {"qat_export" if settings.qat and calibrates else "export": "export"}
+    if target.onnx:
+        taken["qat_onnx" if settings.qat and calibrates else "onnx"] = "onnx"
     made.insert(
         0,
         Stage(
@@ -237,10 +241,10 @@ def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
             script=target.convert,
             environment=target.converter or target.environment,
             inputs=(
-                "export",
-                *(["onnx"] if target.onnx else []),
+                *taken,
                 *(["data"] if calibrates else []),
             ),
+            flags=taken,
             arguments={
                 "precision": variant.precision,
                 "chip": target.chip,
@@ -261,7 +265,7 @@ def _stages(variant: Variant, accepted: Mapping[str, str]) -> dict[str, Stage]:
             flags={held_against: "reference", variant.predict: "predictions"},
             arguments={
                 "tolerance": str(target.tolerance[variant.precision]),
-                "accept-loss": accepted.get(variant.name, ""),
+                "accept-loss": settings.accepted_losses.get(variant.name, ""),
             },
             ignores={"data": ("train/*", "validation/*")},
         )

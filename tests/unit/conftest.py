@@ -44,6 +44,10 @@ STAGES = {
                 time.sleep(0.2)
         (output / "model").write_text(Path(arguments["records"], "train.record").read_text())
     """,
+    "train_int8.py": """
+        model = Path(arguments["train"], "model").read_text()
+        (output / "model").write_text(f"{model} after {arguments['qat']} steps")
+    """,
     "export.py": """
         (output / "detector.json").write_text(Path(arguments["train"], "model").read_text())
     """,
