@@ -31,6 +31,7 @@ h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: 0.9rem }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left }
 th { background: var(--soft); font-weight: 600; white-space: nowrap; text-align: left }
+td:first-child, td.number { white-space: nowrap }
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; list-style: none }
 .figures li { border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.6rem 1.2rem }
