@@ -30,7 +30,8 @@ def emulated(emulator: str) -> list[str]:
     image = images.ensure_image(environment.name, digest, REPOSITORY, print)
     python = "/opt/venv/bin/python"
     command = ["docker", "run", "--rm", "--read-only", "--network=none", "--tmpfs=/tmp"]
-    command += ["--platform=linux/arm64", f"--volume={emulator}:/mnt:ro"]
+    # One core: emulated threads that wait for each other take minutes on a busy host.
+    command += ["--platform=linux/arm64", "--cpuset-cpus=0", f"--volume={emulator}:/mnt:ro"]
     return [*command, "--entrypoint=/mnt", image, python]
 
 
