@@ -6,35 +6,65 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from addresses import reached_by_tcp
 from npm_tools import installed
 from rooms import REPOSITORY
 
 from pipeline import devcontainer, docker_engine, images
 
 pytestmark = pytest.mark.slow
-USER = 1000  # in the image; the command gives it the caller's id where that is another
+# Who opens it: somebody else than the image's user, whose id is 1000.
+PERSON = os.getuid() or 4321
+# The command asks for the person's name, which a number without an account does not have.
+ID = '#!/bin/sh\n[ "$*" = "-u -n" ] && echo person && exit\nexec /usr/bin/id "$@"\n'
+# An engine without a bridge network builds on the host's, which the command has no option for.
+DOCKER = """#!/bin/sh
+case $1 in
+  build) shift; set -- build --network=host "$@" ;;
+esac
+exec {docker} "$@"
+"""
 
 
 class Container:
-    """A clone of the repository that a person of id 1000 owns, opened as a dev container."""
+    """A clone of the repository that a person owns, opened by that person as a dev container."""
 
-    def __init__(self, folder: Path, modules: Path) -> None:
+    def __init__(self, folder: Path, address: str) -> None:
         self.clone = folder / "drydock"
+        modules = installed(folder)
         self._cli = ["node", str(modules / "@devcontainers/cli/devcontainer.js")]
         self._override = folder / "devcontainer.json"
+        for name in ("bin", "home", "tmp"):
+            (folder / name).mkdir()
+        self._settings = {
+            **images.builder_environment(os.environ),
+            "DOCKER_HOST": address,
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        }
+        if client := os.environ.get("DOCKER_CONFIG"):
+            shutil.copytree(client, folder / "client")
+            self._settings["DOCKER_CONFIG"] = str(folder / "client")
         subprocess.run(
             ["git", "clone", "--quiet", "--no-hardlinks", str(REPOSITORY), str(self.clone)],
             check=True,
         )
         configuration = json.loads((self.clone / ".devcontainer/devcontainer.json").read_text())
         del configuration["initializeCommand"]  # done by the fixture, from this work tree
-        configuration["updateRemoteUserUID"] = False
+        programs = {"id": ID}
         if not bridge():
             configuration["runArgs"] = ["--network=none"]
+            programs["docker"] = DOCKER.format(docker=shutil.which("docker"))
+        for name, program in programs.items():
+            (folder / "bin" / name).write_text(program)
+            (folder / "bin" / name).chmod(0o755)
         self._override.write_text(json.dumps(configuration))
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,11 +73,12 @@ class Container:
             where += ["--override-config", str(self._override)]
         return subprocess.run(
             [*self._cli, command, *where, *arguments],
-            env=images.builder_environment(os.environ),
+            env=self._settings,
             capture_output=True,
             text=True,
             check=False,
             timeout=900,
+            **({} if os.getuid() else {"user": PERSON, "group": PERSON, "extra_groups": []}),
         )
 
     def exec(self, *command: str) -> str:
@@ -62,35 +93,44 @@ def bridge() -> bool:
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    modules = installed(tmp_path_factory.mktemp("npm"))
+def container() -> Iterator[Container]:
     devcontainer.build()
-    folder = tmp_path_factory.mktemp("devcontainer")
-    opened = Container(folder, modules)
-    if os.getuid() not in (0, USER):
-        pytest.skip("files of another person can only be made by root")
-    for path in (opened.clone, *opened.clone.rglob("*")):
-        os.chown(path, USER, USER, follow_symlinks=False)
-    built = opened.run("build")
-    assert built.returncode == 0, built.stderr
-    up = opened.run("up")
-    assert up.returncode == 0, up.stdout + up.stderr
-    identity = json.loads(up.stdout.splitlines()[-1])["containerId"]
-    yield opened
-    subprocess.run(
-        ["docker", "rm", "--force", identity],
-        env=images.builder_environment(os.environ),
-        check=True,
-        capture_output=True,
-    )
-    shutil.rmtree(opened.clone)
+    folder = Path(tempfile.mkdtemp(prefix="drydock-"))  # pytest's own are closed to others
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        # The person may not use the socket of root's engine.
+        own = os.getuid() != 0
+        address = docker_engine.endpoint() if own else stack.enter_context(reached_by_tcp())
+        opened = Container(folder, address)
+        if not own:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, PERSON, PERSON, follow_symlinks=False)
+        built = opened.run("build")
+        assert built.returncode == 0, built.stderr
+        up = opened.run("up")
+        assert up.returncode == 0, up.stdout + up.stderr
+        with docker_engine.connected() as client:
+            identity = json.loads(up.stdout.splitlines()[-1])["containerId"]
+            made = json.loads(built.stdout.splitlines()[-1])["imageName"]
+            try:
+                yield opened
+            finally:
+                running = client.containers.get(identity)
+                names = {*made, running.attrs["Config"]["Image"]}
+                running.remove(force=True)
+                for name in names:
+                    if name.startswith("vsc-"):  # made by the command, which keeps them
+                        client.images.remove(name)
 
 
 def test_it_opens_as_the_caller_with_tools_and_environment(container: Container) -> None:
-    said = container.exec("sh", "-c", "id -u; git status --short; which inv python git")
+    """Also with the files: the command gives the image's user the caller's id."""
+    script = "id -u; git status --short; which inv python git; mkdir artifacts; touch artifacts/new"
+    said = container.exec("sh", "-c", script)
 
+    assert (container.clone / "artifacts/new").stat().st_uid == PERSON
     assert said.split() == [
-        str(USER),
+        str(PERSON),
         "/opt/host-tools/bin/inv",
         "/opt/venv/bin/python",
         "/usr/bin/git",
@@ -108,7 +148,7 @@ def test_the_quick_tests_pass_and_a_training_runs_with_what_is_there(container: 
     artifacts = container.clone / "artifacts/dev"
     record = json.loads((artifacts / "train/run.json").read_text())
     assert record["runner"] == "local"
-    assert (artifacts / "evaluate/metrics.json").stat().st_uid == USER
+    assert (artifacts / "evaluate/metrics.json").stat().st_uid == PERSON
     for said in (tested, trained):
         assert "making the environment" not in said
         assert "installing the host tools" not in said

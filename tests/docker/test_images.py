@@ -124,6 +124,18 @@ def test_certificates_and_proxies_are_used_and_are_nowhere_in_the_image(
         assert secret not in saved
 
 
+def test_the_certificates_of_an_image_are_debians_alone(room: Room) -> None:
+    """Whatever this host trusts besides, which the build of it may have gone through."""
+    script = (
+        "ls /usr/share/ca-certificates/mozilla | wc -l;"
+        " grep -c BEGIN /etc/ssl/certs/ca-certificates.crt; ls /usr/local/share/ca-certificates"
+    )
+    assert room.run("sh", "-c", script) == 0
+    theirs, trusted, *further = room.stdout.split()
+    assert int(theirs) > 100
+    assert (trusted, further) == (theirs, [])
+
+
 def test_a_host_without_the_builder_is_told_what_to_install(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
