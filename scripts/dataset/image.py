@@ -103,7 +103,7 @@ def open_upright(path: Path, at_least: Optional[tuple[int, int]] = None) -> Imag
 def load_photo(path: Path) -> np.ndarray:
     """The photo at ``path`` as uint8 [height, width, 3], RGB, upright, not to be written to;
     PhotoError as above."""
-    return np.asarray(open_upright(Path(path)))
+    return _pixels(open_upright(Path(path)))
 
 
 def decode_photo(content: bytes, formats: Sequence[str], max_pixels: int) -> np.ndarray:
@@ -113,7 +113,7 @@ def decode_photo(content: bytes, formats: Sequence[str], max_pixels: int) -> np.
     """
     with _opened(Path("photo"), io.BytesIO(content), formats, max_pixels) as image:
         image.load()
-        return np.asarray(_upright(image))
+        return _pixels(_upright(image))
 
 
 @contextmanager
@@ -196,6 +196,13 @@ def _upright(image: Image.Image) -> Image.Image:
     """The decoded ``image``, turned where it has to be; of large ones each copy counts."""
     ImageOps.exif_transpose(image, in_place=True)
     return _rgb(image)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of an RGB ``image``, which is given up."""
+    pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
+    image.close()  # Its memory is free now, not when Python's collector comes by.
+    return pixels
 
 
 def _rgb(image: Image.Image) -> Image.Image:
