@@ -30,7 +30,6 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from atomic import atomic_write
 from console import InputError, StageError, run, say
 from dataset import label_map
-from detection.decoding import LARGEST_LOG_SCALE
 from detection.detector import (
     ONE_STAGE,
     TWO_STAGE,
@@ -39,9 +38,10 @@ from detection.detector import (
     Proposals,
     write_detector,
 )
+from garden import operators
 from garden.model import load_detector
+from garden.operators import Outputs
 
-Outputs = dict[str, tf.Tensor]
 Specs = dict[str, tf.TensorSpec]
 
 # Model Garden's first _cascade_layer_to_weights: what box codes of a box head are multiplied by.
@@ -153,7 +153,7 @@ def raw_heads_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], 
     """Picture, uint8 [1, H, W, 3] -> ``scores`` [1, N, C] after sigmoid, ``boxes`` [1, N, 4]."""
 
     def raw_heads(images: tf.Tensor) -> Outputs:
-        features = model.backbone(_normalised(images, detector), training=False)
+        features = model.backbone(operators.normalised(images, detector), training=False)
         if model.decoder is not None:
             features = model.decoder(features, training=False)
         logits, codes, _ = model.head(features, training=False)
@@ -173,9 +173,9 @@ def one_stage_function(
     """Photo, uint8 [1, h, w, 3] -> detections, as ``detection.decoding`` finds them."""
 
     def find(inputs: tf.Tensor) -> Outputs:
-        heads = raw_heads(_resized(inputs, detector))
-        boxes = _decoded(heads["boxes"][0], detector)
-        return _class_wise_nms(boxes, heads["scores"][0], detector)
+        heads = raw_heads(operators.resized(inputs, detector))
+        boxes = operators.decoded(heads["boxes"][0], detector)
+        return operators.class_wise_nms(boxes, heads["scores"][0], detector)
 
     return find
 
@@ -193,7 +193,7 @@ def proposing_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], 
     region proposal network, and the features that the box head looks at, ``features_<level>``."""
 
     def propose(images: tf.Tensor) -> Outputs:
-        features = model.backbone(_normalised(images, detector), training=False)
+        features = model.backbone(operators.normalised(images, detector), training=False)
         if model.decoder is not None:
             features = model.decoder(features, training=False)
         scores, codes = model.rpn_head(features, training=False)
@@ -234,7 +234,7 @@ def two_stage_function(
     anchors = {k: v[None] for k, v in _anchors(experiment.task.model).items()}
 
     def find(inputs: tf.Tensor) -> Outputs:
-        images = _normalised(_resized(inputs, detector), detector)
+        images = operators.normalised(operators.resized(inputs, detector), detector)
         found = model.call(
             images,
             image_shape=tf.constant([size], tf.float32),
@@ -280,108 +280,6 @@ def frozen_graph(
     return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), list(_NAMES))
 
 
-def _resized(photo: tf.Tensor, detector: Detector) -> tf.Tensor:
-    """``detection.preprocess.network_input`` in TensorFlow's operators, to the last bit.
-
-    tf.image.resize rounds otherwise; near a tie of two scores that changes the detections.
-    """
-    across = _resampled(photo[0], 1, detector.input.width)
-    picture = _resampled(across, 0, detector.input.height)[None]
-    # The loop over neighbours has lost what two-stage models build their graph by.
-    return tf.ensure_shape(picture, _picture_spec(detector).shape)
-
-
-def _resampled(picture: tf.Tensor, axis: int, size: int) -> tf.Tensor:
-    """One axis of a uint8 [h, w, 3] picture to ``size`` pixels, as Pillow's Resample.c does it.
-
-    Bilinear: each new pixel is the mean of old ones, weighted by a triangle around its centre; the
-    weights are fixed-point numbers of 22 bits.
-    """
-    length = tf.shape(picture)[axis]
-    scale = tf.cast(length, tf.float64) / size
-    reach = tf.maximum(scale, 1.0)
-    centres = (tf.range(size, dtype=tf.float64) + 0.5) * scale
-    first = tf.maximum(tf.cast(centres - reach + 0.5, tf.int32), 0)
-    end = tf.minimum(tf.cast(centres + reach + 0.5, tf.int32), length)
-    places = first + tf.range(2 * tf.cast(tf.math.ceil(reach), tf.int32) + 1)[:, None]
-    distances = tf.abs(tf.cast(places, tf.float64) - centres + 0.5) / reach
-    weights = tf.where(places < end, tf.maximum(1.0 - distances, 0.0), 0.0)
-    weights /= tf.reduce_sum(weights, axis=0)
-    weights = tf.cast(weights * 2**22 + 0.5, tf.int32)
-    places = tf.minimum(places, length - 1)
-    across = [1, size, 1] if axis == 1 else [size, 1, 1]
-
-    # Neighbour by neighbour: all at once would take gigabytes for a photo of 50 million pixels.
-    def add(index: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = tf.cast(tf.gather(picture, places[index], axis=axis), tf.int32)
-        return index + 1, sums + pixels * tf.reshape(weights[index], across)
-
-    shape = tf.concat([tf.shape(picture)[:axis], [size], tf.shape(picture)[axis + 1 :]], axis=0)
-    loop = (tf.constant(0), tf.fill(shape, 2**21))
-    unknown = tf.TensorShape([None, size, 3] if axis == 1 else [size, None, 3])
-    _, sums = tf.while_loop(
-        lambda index, _: index < tf.shape(weights)[0],
-        add,
-        loop,
-        shape_invariants=(tf.TensorShape([]), unknown),
-    )
-    return tf.cast(tf.minimum(sums // 2**22, 255), tf.uint8)
-
-
-def _normalised(images: tf.Tensor, detector: Detector) -> tf.Tensor:
-    mean, std = (tf.constant(v, tf.float32) for v in (detector.input.mean, detector.input.std))
-    return (tf.cast(images, tf.float32) - mean) / std
-
-
-def _decoded(codes: tf.Tensor, detector: Detector) -> tf.Tensor:
-    """[N, 4] boxes normalised to 0..1; the same formula as ``detection.decoding.decode_boxes``."""
-    codes /= tf.constant(detector.box_coder_scale, tf.float32)
-    anchors = detector.anchors
-    sizes = tf.constant(anchors[:, 2:] - anchors[:, :2])
-    middles = tf.constant(anchors[:, :2]) + 0.5 * sizes
-    centres = codes[:, :2] * sizes + middles
-    decoded_sizes = tf.exp(tf.minimum(codes[:, 2:], LARGEST_LOG_SCALE)) * sizes
-    corners = centres - 0.5 * decoded_sizes
-    boxes = tf.concat([corners, corners + decoded_sizes], axis=1)
-    limits = tf.constant([detector.input.height, detector.input.width] * 2, tf.float32)
-    return tf.clip_by_value(boxes, 0.0, limits)
-
-
-def _class_wise_nms(boxes: tf.Tensor, scores: tf.Tensor, detector: Detector) -> Outputs:
-    """``boxes`` [N, 4] in pixels of the input and ``scores`` [N, C] -> detections, padded."""
-    limits = tf.constant([detector.input.height, detector.input.width] * 2, tf.float32)
-    scores = tf.where(scores > detector.score_threshold, scores, 0.0)  # NaN becomes 0 as well
-    candidates = min(detector.pre_nms_top_k, len(detector.anchors))
-    found = []
-    for index in range(len(detector.classes)):
-        best, rows = tf.math.top_k(scores[:, index], candidates)
-        near = tf.gather(boxes, rows)
-        best = tf.where(tf.reduce_all(near[:, 2:] > near[:, :2], axis=1), best, 0.0)
-        kept = tf.image.non_max_suppression(
-            near, best, detector.max_detections, detector.iou_threshold, detector.score_threshold
-        )
-        classes = tf.fill(tf.shape(kept), float(index + 1))
-        found.append((tf.gather(near, kept), tf.gather(best, kept), classes))
-    all_boxes, all_scores, all_classes = (tf.concat(parts, axis=0) for parts in zip(*found))
-    count = tf.minimum(tf.size(all_scores), detector.max_detections)
-    best, rows = tf.math.top_k(all_scores, count)
-    missing = detector.max_detections - count
-
-    def padded(values: tf.Tensor, filling: float) -> tf.Tensor:
-        paddings = [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)
-        full = tf.pad(values, paddings, constant_values=filling)
-        return tf.ensure_shape(full, [detector.max_detections, *values.shape[1:]])[None]
-
-    return {
-        "detection_boxes": padded(tf.gather(all_boxes, rows) / limits, 0.0),
-        "detection_scores": padded(best, 0.0),
-        # Empty slots are class 1, as from the Object Detection API, so that looking up their name
-        # does not fail.
-        "detection_classes": padded(tf.gather(all_classes, rows), 1.0),
-        "num_detections": tf.cast(count, tf.float32)[None],
-    }
-
-
 def _anchors(config: Any) -> dict[str, tf.Tensor]:
     """Per level: [rows, columns, 4 * anchors per place] in pixels of the input."""
     return anchor.build_anchor_generator(
@@ -401,17 +299,13 @@ def _flat(levels: dict[str, tf.Tensor], depth: int) -> tf.Tensor:
 
 
 def _picture_specs(detector: Detector) -> Specs:
-    return {"images": _picture_spec(detector)}
+    return {"images": tf.TensorSpec([1, detector.input.height, detector.input.width, 3], tf.uint8)}
 
 
 def _looked_at_specs(outputs: Specs, detector: Detector) -> Specs:
     """What the box head takes: the features that the first network gives, and the proposals."""
     features = {name: spec for name, spec in outputs.items() if name.startswith("features_")}
     return {**features, "proposals": tf.TensorSpec([1, detector.proposals.count, 4], tf.float32)}
-
-
-def _picture_spec(detector: Detector) -> tf.TensorSpec:
-    return tf.TensorSpec([1, detector.input.height, detector.input.width, 3], tf.uint8)
 
 
 def _save(function: Callable[..., Outputs], arguments: Specs, model: Any, folder: Path) -> Specs:

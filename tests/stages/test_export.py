@@ -25,7 +25,7 @@ from detection.detections import Detections
 from detection.detector import ONE_STAGE, TWO_STAGE, read_detector
 from detection.preprocess import network_input
 from detection.runtimes import tensorflow
-from garden import config
+from garden import config, operators
 from garden.model import load_detector
 
 PHOTO_SIZES = [(SIZE, SIZE), (97, 211), (400, 300), (30, 500), (1, 1)]
@@ -148,7 +148,7 @@ def test_nms_inside_and_raw_heads_with_numpy_agree(exported: Path, by_heads, siz
 )
 def test_tensorflows_resize_is_pillows_to_the_last_bit(by_heads, size: tuple[int, int]) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    ours = export._resized(tf.constant(photo[None]), by_heads.detector).numpy()
+    ours = operators.resized(tf.constant(photo[None]), by_heads.detector).numpy()
     np.testing.assert_array_equal(ours, network_input(photo, by_heads.detector.input))
 
 

@@ -26,7 +26,7 @@ from detection.agreement import compare
 from detection.detector import ONE_STAGE, WHOLE, read_detector
 from detection.preprocess import between_pixels
 from detection.runtimes import tensorflow
-from foreign import object_detection_api
+from foreign import object_detection_api, proof
 from foreign.object_detection_api import NoHeadsError
 from garden.weights import package_file, read_list
 
@@ -54,7 +54,7 @@ def imported(graph_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def photos() -> list[np.ndarray]:
     """Made-up and rendered photos, larger, smaller and of other shapes than the network's input."""
     rendered = REPOSITORY / "data" / "images" / "test"
-    made_up = import_model._pictures(300, 300)
+    made_up = proof.pictures(300, 300)
     return [
         np.asarray(Image.fromarray(made_up[0]).resize((640, 360))),
         np.asarray(Image.fromarray(made_up[1]).resize((97, 211))),
@@ -158,7 +158,7 @@ def test_what_a_graph_does_is_read_from_it_and_proven(
     for part in field.split("."):
         found = getattr(found, part)
     assert found == pytest.approx(value) if field != "scores" else found == value
-    assert import_model.prove(detector, network, find) < 1e-4
+    assert proof.prove(detector, network, find) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_heads_that_were_misread_are_noticed(graph: Any, graph_file: Path, wrong
     detector, network, find = import_model.taken_apart(graph, graph_file, NAMES)
 
     with pytest.raises(NoHeadsError, match="heads"):
-        import_model.prove(dataclasses.replace(detector, **wrong), network, find)
+        proof.prove(dataclasses.replace(detector, **wrong), network, find)
 
 
 def rounded_corners(nodes: dict[str, Any]) -> None:
