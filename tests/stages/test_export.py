@@ -212,7 +212,7 @@ def test_the_frozen_graph_holds_nothing_of_the_training(exported: Path) -> None:
 def test_the_detector_goes_through_detect(exported: Path, tmp_path: Path) -> None:
     Image.fromarray(a_photo(90, 120)).save(tmp_path / "a.png")
     load = functools.partial(tensorflow.load, exported)
-    detect.detect(load, str(tmp_path / "a.png"), tmp_path / "out", 0.05)
+    detect.detect(load, [str(tmp_path / "a.png")], tmp_path / "out", 0.05)
     (image,) = json.loads((tmp_path / "out/detections.json").read_text())["images"]
     assert image["detections"] and {d["class"] for d in image["detections"]} <= set(CLASSES)
 
