@@ -29,7 +29,7 @@ _STAGE_TESTS = {
     environments.SERVING_TESTS: ("tests/serving",),
 }
 # Made in 'train' for the environments that cannot make an export themselves.
-_TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"
+TINY_EXPORT = ROOT / "artifacts" / ".tests" / "tiny"
 
 
 def lint() -> None:
@@ -90,7 +90,7 @@ def test(quick: bool, further: Sequence[str] = ()) -> None:
             continue
         python = virtualenvs.ensure(environments.load(name), screen.say) / "bin" / "python"
         if name == "train":
-            tiny = [str(python), "tests/stages/tiny_export.py", str(_TINY_EXPORT)]
+            tiny = [str(python), "tests/stages/tiny_export.py", str(TINY_EXPORT)]
             _must_pass("making the export that other environments are tested with", tiny)
         _must_pass(what, [str(python), "-m", "pytest", *further, *paths])
     _must_pass("the container and end-to-end tests", [*pytest, "tests/docker", "tests/end_to_end"])
