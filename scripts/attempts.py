@@ -38,6 +38,7 @@ class Closeness:
     mean_score_difference: float
     lost: Optional[float] = None  # mAP; None where no photo is annotated
     lost_most: Optional[float] = None  # AP of the class that loses most
+    shown: int = 1  # detections there were to compare, of both together
 
     @property
     def close(self) -> bool:
@@ -61,7 +62,9 @@ class Closeness:
 
     def told(self, photos: int) -> str:
         """In words."""
-        lost = "" if self.lost is None else f"mAP {-self.lost:+.4f}, "
+        if not self.shown:
+            return f"nothing is detected on {photos} of the photos: this way could not be judged"
+        lost = "" if self.lost is None else f"mAP {0.0 - self.lost:+.4f}, "
         return (
             f"on {photos} of the photos: {lost}{self.differing:.1%} of the detections differ, "
             f"mean IoU {self.mean_iou:.3f}, scores by {self.mean_score_difference:.3f}"
@@ -93,6 +96,7 @@ class Judge:
             mean_score_difference=_rounded(np.abs(scores).mean()) if len(scores) else 0.0,
             lost=_rounded(np.mean(lost)) if lost else None,
             lost_most=_rounded(max(lost)) if lost else None,
+            shown=shown,
         )
 
     def holds(self, closeness: Closeness) -> bool:

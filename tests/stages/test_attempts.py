@@ -88,7 +88,7 @@ def test_what_the_toolchain_cannot_do_is_passed_over() -> None:
 
 
 def test_closeness_counts_boxes_scores_and_what_is_missing() -> None:
-    assert judge()(found()) == Closeness(0.0, 1.0, 0.0)
+    assert judge()(found()) == Closeness(0.0, 1.0, 0.0, shown=8)
     lower = judge()(found(score=0.8))
     assert lower.mean_score_difference == pytest.approx(0.1, abs=1e-3) and not lower.close
     assert judge()(found(count=2)).differing == pytest.approx(1 / 3, abs=1e-3)
@@ -96,9 +96,11 @@ def test_closeness_counts_boxes_scores_and_what_is_missing() -> None:
 
 def test_what_finds_nothing_where_there_is_nothing_is_close() -> None:
     photos = JudgingSet((np.zeros((1, 100, 300, 3), np.uint8),), (None,))
-    asked = Request(*(Path(),) * 3, "int8", "", 1, Path(), DETECTOR)
+    asked = Request(*(Path(),) * 3, "int8", "", 1, Path(), DETECTOR, tolerance=0.02)
 
-    assert Judge(photos, found(score=0.1), asked)(found(score=0.1)).close
+    blind = Judge(photos, found(score=0.1), asked)
+    assert blind(found(score=0.1)).close
+    assert "could not be judged" in blind.told(blind(found(score=0.1)))
 
 
 def test_average_precision_is_lost_against_what_is_annotated() -> None:
@@ -134,3 +136,7 @@ def test_on_photos_it_was_trained_on_half_of_the_tolerance_is_allowed() -> None:
     # A handful says less.
     assert few.holds(Closeness(**near, lost=0.018, lost_most=0.06))
     assert not few.holds(Closeness(**near, lost=0.022, lost_most=0.022))
+
+
+def test_no_loss_is_told_without_a_minus() -> None:
+    assert "mAP +0.0000" in Closeness(0.0, 1.0, 0.0, lost=0.0, lost_most=0.0).told(8)
