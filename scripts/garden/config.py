@@ -8,7 +8,9 @@ or an empty list, see the comments) is filled in by ``automatic.py`` from the da
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from official.core import config_definitions as cfg
@@ -113,6 +115,7 @@ def load_experiment(path: Path, override: str = "") -> cfg.ExperimentConfig:
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} does not fit Model Garden's schema: {_message(error)}") from error
     if override:
+        plain = experiment.as_dict()
         try:
             experiment = hyperparams.override_params_dict(experiment, override, is_strict=True)
         except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
@@ -120,7 +123,28 @@ def load_experiment(path: Path, override: str = "") -> cfg.ExperimentConfig:
                 f"--override {override!r}: {_message(error)}; write it as 'a.b=c,d.e=f' with the "
                 f"names of {path}"
             ) from error
+        if wrong := list(_misfits(plain, experiment.as_dict())):
+            raise InputError(f"--override {override!r}: {'; '.join(wrong)}")
     return experiment
+
+
+def _misfits(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """What was a number or a list and is none any more: Model Garden lets it pass until it
+    computes with it."""
+    for name, value in before.items():
+        now = after[name]
+        if isinstance(value, dict) and isinstance(now, dict):
+            yield from (f"{name}.{wrong}" for wrong in _misfits(value, now))
+        elif now is not None and not _fits(value, now):
+            yield f"{name} is something like {value}, not {now!r}"
+
+
+def _fits(value: Any, now: Any) -> bool:
+    if isinstance(value, (int, float)):
+        return isinstance(now, (int, float))
+    if isinstance(value, (list, tuple)):
+        return isinstance(now, (list, tuple)) and all(_fits(value[0], one) for one in now if value)
+    return True
 
 
 def _message(error: Exception) -> str:

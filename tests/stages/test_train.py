@@ -205,6 +205,8 @@ def test_random_weights_train_every_block(records: Path, tmp_path: Path) -> None
     ("options", "message"),
     [
         (["--override", "task.model.hed.num_convs=1"], "hed"),
+        (["--override", "trainer.train_steps=many"], "trainer.train_steps is something like 0"),
+        (["--override", "task.model.input_size=256"], "something like [384, 512, 3], not 256"),
         (["--override", "task.frozen_blocks=90"], "the backbone has 17 blocks"),
         (["--weights", "mobilenet"], "auto, random, mobilenetv2-coco"),
         (["--config", "no-such.yaml"], "cannot read the model file no-such.yaml"),
