@@ -1,6 +1,6 @@
 """What turning raw heads into detections costs, on one core.
 
-    OMP_NUM_THREADS=1 python benchmarks/nms.py
+    ./inv shell train -- env OMP_NUM_THREADS=1 python benchmarks/nms.py
 
 The heads are those of a 320x320 detector (levels 3 to 6, 19125 anchors, three classes).
 "candidates" are the scores above the threshold: a trained detector has tens to a few hundred of

@@ -1,6 +1,6 @@
 """What `inv` adds to a stage: one that does nothing, run by inv and by hand, turn about.
 
-    python benchmarks/overhead.py [--runs 11]
+    .venv/bin/python benchmarks/overhead.py [--runs 11]
 
 By hand is the very `docker run` line that inv prints for it, pasted. Prints both medians, their
 difference and their ratio, and the processor time that either takes itself: on a busy host that is
