@@ -1,6 +1,6 @@
 """What the images weigh, how long they take to build, and whether a build can be repeated.
 
-    .venv/bin/python benchmarks/images.py [NAME ...]     (default: all that the computer at hand uses)
+    .venv/bin/python benchmarks/images.py [NAME ...]    (default: all that this computer uses)
 
 Builds each image twice from nothing and once more after a change of its pins, and writes its row of
 the table in docs/IMAGES.md. NAME is an environment (train, device/arm64 ...) or a base (base,
