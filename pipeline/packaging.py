@@ -31,10 +31,10 @@ from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execute import content_cache, survey
 from pipeline.experiment import Experiment
 from pipeline.model_card import Facts
-from pipeline.plan import Step
+from pipeline.plan import Step, needed
 from pipeline.provenance import Provenance
 from pipeline.screen import megabytes, say
-from pipeline.targets import Target, Variant, every, reference
+from pipeline.targets import Target, Variant, every, with_targets
 
 FORMATS = ("image", "tar", "folder")
 
@@ -101,7 +101,7 @@ def package(
         begun = [one.verify for one in every() if experiment.output(one.verify).is_dir()]
         wanted = [experiment.figures, *(variant.verify for variant in variants), *begun]
         steps = {step.stage.name: step for step in survey(experiment, wanted)}
-        found = [candidate(variant, steps) for variant in variants]
+        found = [candidate(experiment, variant, steps) for variant in variants]
         chosen, why = choose(found, bool(precisions), experiment.name)
         say(f"{target.name}: packing {chosen.variant.precision} ({why})")
         return _pack(experiment, chosen.variant, steps, form, output)
@@ -115,26 +115,23 @@ def not_packed(target: Target) -> str:
     )
 
 
-def candidate(variant: Variant, steps: Mapping[str, Step]) -> Candidate:
+def candidate(experiment: Experiment, variant: Variant, steps: Mapping[str, Step]) -> Candidate:
     """How a variant stands with regard to packing."""
     artifact = steps[variant.artifact].output
     size = sum(path.stat().st_size for path in package_folder.artifact_files(artifact))
-    return Candidate(variant, size, refusal(steps[variant.verify], _own(variant, steps)))
+    rests_on = _needed(experiment, [variant.verify], steps)
+    return Candidate(variant, size, refusal(steps[variant.verify], rests_on))
 
 
-def _own(variant: Variant, steps: Mapping[str, Step]) -> list[Step]:
-    """Of the steps of several variants those that this one needs, in order."""
-    return [
-        step
-        for name, step in steps.items()
-        if "/" not in name or name.startswith((f"{variant.name}/", f"{reference().name}/"))
-    ]
+def _needed(experiment: Experiment, wanted: Iterable[str], steps: Mapping[str, Step]) -> list[Step]:
+    """Of the steps of several variants ``wanted`` and what they need, in order."""
+    return [steps[stage.name] for stage in needed(with_targets(experiment.settings), wanted)]
 
 
-def refusal(verify: Step, needed: Iterable[Step]) -> str:
+def refusal(verify: Step, rests_on: Iterable[Step]) -> str:
     """Why a variant whose verification stands like this is not packed; empty where it is.
 
-    ``needed`` are the steps that the verification rests on, in order.
+    ``rests_on`` are the steps that the verification needs, in order, and it last.
     """
     if not verify.reasons:
         return ""
@@ -142,7 +139,7 @@ def refusal(verify: Step, needed: Iterable[Step]) -> str:
         return "it did not pass verification"
     if verify.record is None:
         return "it was not verified"
-    cause = next((step for step in needed if step.reasons), verify)
+    cause = next(step for step in rests_on if step.reasons)
     return f"its verification is out of date ({cause.stage.name}: {cause.reasons[0]})"
 
 
@@ -202,7 +199,10 @@ def _pack(
 ) -> Package:
     artifact = steps[variant.artifact].record
     assert artifact is not None  # it was verified
-    origin = provenance.gather(artifact, _own(variant, steps), records.revision(ROOT))
+    told = [variant.verify]
+    if not steps[experiment.figures].reasons:  # what it measured is in the model card, too
+        told.append(experiment.figures)
+    origin = provenance.gather(artifact, _needed(experiment, told, steps), records.revision(ROOT))
     place = output or experiment.output(f"{variant.name}/package")
     name = f"{experiment.name}-{variant.target.name}-{variant.precision}"
     folder = place / name

@@ -136,6 +136,21 @@ def test_what_did_not_pass_or_is_out_of_date_is_refused(verified: Project) -> No
     )
 
 
+def test_what_the_verification_does_not_rest_on_is_not_blamed(verified: Project) -> None:
+    # `evaluate` has not run here, and need not.
+    toml = verified.folder / "configs" / "targets.toml"
+    toml.write_text(toml.read_text().replace("fp32 = 0.001", "fp32 = 0.002"))
+
+    stale = pack(verified, "--format", "folder", "--precision", "fp32")
+
+    assert stale.returncode == 1
+    assert (
+        "box/fp32: its verification is out of date"
+        " (box/fp32/verify: tolerance was 0.001, now 0.002)."
+        " First: ./inv verify --name default --target box --precision fp32"
+    ) in stale.stdout
+
+
 def test_the_folder_holds_the_detector_its_papers_and_what_runs_it(verified: Project) -> None:
     done = pack(verified, "--format", "folder")
 
