@@ -6,7 +6,6 @@ take their place, of which only the outputs can be written.
 
 from __future__ import annotations
 
-import shutil
 import tarfile
 import tempfile
 import uuid
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from pipeline import docker_engine
+from pipeline import docker_engine, exchange
 from pipeline.docker_options import HOME
 from pipeline.errors import HostError, InputError
 from pipeline.execution import Execution
@@ -92,6 +91,8 @@ def copied_in(
     client: Any, execution: Execution, image: str, user: str, labels: Mapping[str, str]
 ) -> Iterator[list[dict[str, Any]]]:
     """The mounts for a stage, with its inputs in them; they are gone when the block ends."""
+    for folder in execution.writes:  # an earlier command may have been killed in `copy_out`
+        exchange.recover(folder)
     planned = volumes(execution)
     made = [
         client.volumes.create(f"drydock-{uuid.uuid4().hex}", labels=dict(labels)) for _ in planned
@@ -155,10 +156,7 @@ def copy_out(container: Any, writes: Iterable[Path]) -> None:
     The files belong to the caller, whoever they belonged to over there.
     """
     for folder in _outermost(writes):
-        arriving = folder.with_name(f".{folder.name}.arriving")
-        leaving = folder.with_name(f".{folder.name}.leaving")
-        for leftover in (arriving, leaving):
-            shutil.rmtree(leftover, ignore_errors=True)
+        arriving = exchange.arriving(folder)
         try:
             chunks, _ = container.get_archive(f"{folder}/.")
             with tempfile.TemporaryFile(dir=folder.parent) as scratch:
@@ -167,10 +165,8 @@ def copy_out(container: Any, writes: Iterable[Path]) -> None:
                 with tarfile.open(fileobj=scratch) as archive:
                     archive.extractall(arriving, filter="data")
             arriving.chmod(folder.stat().st_mode & 0o7777)
-            folder.rename(leaving)
-            arriving.rename(folder)
+            exchange.put_in_place(arriving, folder)
         except (OSError, tarfile.TarError) as error:
             raise HostError(f"the outputs could not be brought to {folder}: {error}") from error
         finally:
-            for leftover in (arriving, leaving):
-                shutil.rmtree(leftover, ignore_errors=True)
+            exchange.recover(folder)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import records, screen, weights
+from pipeline import exchange, records, screen, weights
 from pipeline.configuration import ROOT, Stage
 from pipeline.content import ContentCache
 from pipeline.errors import HostError, InputError, StageFailed
@@ -75,7 +75,7 @@ def bring_up_to_date(
         chosen: tuple[Runner, str] | None = None
         try:
             for stage in stages:
-                _recover(experiment.output(stage.name))
+                exchange.recover(experiment.output(stage.name))
                 if "weights" in stage.options and weights.missing(chosen_weights):
                     weights.fetch(chosen_weights)  # their content is part of the stage's key
                 step = planner.examine(stage, {})
@@ -195,7 +195,7 @@ def _run(step: Step, experiment: Experiment, planner: Planner, runner: Runner, g
         outputs=records.outputs(step.partial, planner.cache),
     )
     records.write(step.partial, record)
-    _put_in_place(step.partial, step.output)
+    exchange.put_in_place(step.partial, step.output)
     _marker(step).unlink(missing_ok=True)
     shutil.rmtree(_failed(step), ignore_errors=True)
     screen.say(f"{stage.name}: done in {screen.duration(seconds)}")
@@ -215,6 +215,7 @@ def _failure(stage: Stage, code: int, output: screen.StageOutput) -> Exception:
 def _prepare_partial(step: Step) -> None:
     """An empty folder to write to, or what an interrupted run of the very same stage left."""
     assert step.key is not None
+    exchange.recover(step.partial)
     digest = records.key_digest(step.key)
     marker = _marker(step)
     try:
@@ -241,23 +242,3 @@ def _set_aside(step: Step) -> None:
     if not step.stage.resumable:
         shutil.rmtree(_failed(step), ignore_errors=True)
         step.partial.rename(_failed(step))
-
-
-def _old(output: Path) -> Path:
-    return output.with_name(f".{output.name}.old")
-
-
-def _put_in_place(partial: Path, output: Path) -> None:
-    """Exchange the output for the new one; `_recover` mends what a power cut leaves in between."""
-    old = _old(output)
-    if output.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        output.rename(old)
-    partial.rename(output)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _recover(output: Path) -> None:
-    old = _old(output)
-    if old.exists() and not output.exists():
-        old.rename(output)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
-from pipeline import screen
+from pipeline import exchange, screen
 from pipeline.configuration import ROOT
 from pipeline.errors import InputError, StageFailed
 from pipeline.execute import content_cache
@@ -102,6 +102,8 @@ def dataset_program(
         {} if asks_for_help else {flag: (typed(path), use) for flag, (path, use) in folders.items()}
     )
     for path, use in paths.values():
+        if use != "read":
+            exchange.recover(path)  # photos of the user's may be what was on the way
         if use != "make" and not path.is_dir():
             raise InputError(f"{screen.shown(path)}: there is no such folder. Check the path.")
     writes = tuple(path for path, use in paths.values() if use != "read")

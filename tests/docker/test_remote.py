@@ -236,6 +236,55 @@ def test_a_file_too_many_for_the_disk_leaves_the_outputs_as_they_were(
     assert volumes() == []
 
 
+@pytest.mark.parametrize("moment", [".out.leaving", "out"])
+def test_outputs_survive_a_client_that_is_killed_while_they_arrive(
+    elsewhere: None, room: Room, moment: str
+) -> None:
+    """Killed before the old ones make room, and after that: before the new ones are there."""
+    (room.out / "steps").write_text("7\n")
+    words = room.client("sh", "-c", f"echo 8 > {room.out}/steps")
+    words[2] = words[2].replace(
+        "stage = ",
+        "import os, signal\n"
+        "from pipeline import docker_remote\n"
+        "docker_remote.shares_files = lambda *_: False\n"
+        "rename = Path.rename\n"
+        "def killed(path, target):\n"
+        f"    if target.name == {moment!r}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return rename(path, target)\n"
+        "Path.rename = killed\n"
+        "stage = ",
+    )
+    assert subprocess.run(words, cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
+    left = {path.name for path in room.out.parent.iterdir()}
+    assert ".out.arriving" in left
+    assert ("out" in left) == (moment == ".out.leaving")
+    room.out.mkdir(exist_ok=True)  # as commands do before they run a stage
+
+    assert room.run("cat", f"{room.out}/steps") == 0
+    assert room.stdout == "7\n"
+    assert (room.out / "steps").read_text() == "7\n"
+    assert {path.name for path in room.out.parent.iterdir()} == {"out", "repository"}
+
+
+def test_outputs_stay_where_the_new_ones_cannot_take_their_place(
+    elsewhere: None, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (room.out / "before").write_text("as it was")
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name == ".out.arriving":
+            raise OSError(5, os.strerror(5))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(HostError, match=r"could not be brought to .*Input/output error"):
+        room.run("sh", "-c", f"echo x > {room.out}/file")
+    assert [path.name for path in room.out.iterdir()] == ["before"]
+    assert {path.name for path in room.out.parent.iterdir()} == {"out", "repository"}
+
+
 def test_a_stage_over_there_is_hardened_as_here(elsewhere: None, room: Room) -> None:
     script = "grep -E '^CapEff|^NoNewPrivs' /proc/self/status; touch /usr/x || touch /opt/x"
 

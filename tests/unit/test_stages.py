@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -238,10 +239,31 @@ def test_two_commands_do_not_share_an_experiment(project: Project) -> None:
 
 def test_a_power_cut_between_two_renames_is_mended(trained: Project) -> None:
     output = trained.artifact("default", "export")
-    output.rename(output.with_name(".export.old"))
+    output.rename(output.with_name(".export.leaving"))
 
     assert ran(trained) == []
     assert output.is_dir()
+
+
+def test_what_a_power_cut_leaves_beside_the_outputs_is_cleared_away(trained: Project) -> None:
+    """Also of what an engine elsewhere had begun to hand back, which the next runner knows not."""
+    experiment = trained.artifact("default")
+    before = sorted(path.name for path in experiment.iterdir())
+    shutil.copytree(experiment / "export", experiment / ".export.leaving")
+    progress = experiment / "..train.partial.leaving"
+    progress.mkdir()
+    (progress / "steps").write_text("2")
+    (experiment / "..train.partial.arriving").mkdir()
+    (experiment / "..train.partial.arriving" / "steps").write_text("9")
+    key = json.loads((experiment / "train" / "run.json").read_text())["digest"]
+    (experiment / ".train.key").write_text(key)
+    shutil.rmtree(experiment / "train")
+
+    done = trained.train()
+
+    assert done.returncode == 0, done.stderr
+    assert "starting at 2" in done.stdout
+    assert sorted(path.name for path in experiment.iterdir()) == before
 
 
 def test_status_tells_each_stage_for_people_and_programs(trained: Project) -> None:
