@@ -19,6 +19,7 @@ from pipeline.paths import expanded
 
 ARTIFACTS = ROOT / "artifacts"
 DEFAULT = "default"  # what commands work on without --name
+SETTINGS = "settings.json"  # in each experiment's folder; without it there is no experiment
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -63,13 +64,14 @@ class Experiment:
                 return str(msgspec.json.decode(path.read_bytes())["kind"])
             except (OSError, msgspec.DecodeError, KeyError, TypeError):
                 raise InputError(
-                    f"{path}: cannot be read; import the detector again with inv import-model"
+                    f"the import into '{self.name}' did not end: ./inv import-model FILE"
+                    f" --name {self.name} again"
                 ) from None
         return model_kind((CONFIGS / "models" / f"{self.settings.model}.yaml").read_text("utf-8"))
 
     def remember(self) -> None:
         """Keep what was chosen for the next command."""
-        path = self.folder / "settings.json"
+        path = self.folder / SETTINGS
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")  # several targets at once
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self.chosen)))
@@ -125,9 +127,9 @@ def open_experiment(
     also for a bad name or value.
     """
     folder = folder_of(name, artifacts)
-    if not (new or folder.is_dir() or name == DEFAULT):
+    if not (new or (folder / SETTINGS).is_file() or name == DEFAULT):
         raise InputError(_unknown(name, artifacts))
-    remembered = {} if reset else _remembered(folder / "settings.json")
+    remembered = {} if reset else _remembered(folder / SETTINGS)
     chosen = {**remembered, **given}
     project = load_settings()
     try:
@@ -142,12 +144,13 @@ def open_experiment(
 
 
 def _unknown(name: str, artifacts: Path) -> str:
-    known = sorted(path.parent.name for path in artifacts.glob("*/settings.json"))
+    known = sorted(path.parent.name for path in artifacts.glob(f"*/{SETTINGS}"))
     close = difflib.get_close_matches(name, known, n=1)
     meant = f": did you mean {close[0]}?" if close else f"; artifacts/ has {', '.join(known)}"
     return (
         f"there is no experiment '{name}'{meant if known else ''}; "
-        f"./inv train --name {name} begins one"
+        f"./inv train --name {name} begins one, and "
+        f"./inv import-model FILE --name {name} takes in a detector from elsewhere"
     )
 
 

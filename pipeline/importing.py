@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.execute import bring_up_to_date
-from pipeline.experiment import Experiment, open_experiment
+from pipeline.experiment import SETTINGS, Experiment, open_experiment
 from pipeline.paths import expanded
 from pipeline.plan import existing_data
 from pipeline.screen import say, shown
@@ -46,7 +46,7 @@ def import_model(
     experiment = open_experiment(name, chosen, new=True)
     if "data" in given:
         existing_data(experiment)
-    with _taken_back_on_failure(experiment, existed=before.folder.exists()):
+    with _taken_back_on_failure(experiment, existed=(before.folder / SETTINGS).exists()):
         with experiment.locked():
             _copy(source, label_map, experiment.output("source"))
         if label_map and labels is None:
@@ -106,7 +106,7 @@ def _copy(source: Path, label_map: Path | None, folder: Path) -> None:
 def _taken_back_on_failure(experiment: Experiment, existed: bool) -> Iterator[None]:
     """Leave no half-made experiment behind, and an earlier one as it was."""
     folder = experiment.folder
-    kept = {name: folder / f".{name}.before" for name in ("source", "settings.json")}
+    kept = {name: folder / f".{name}.before" for name in ("source", SETTINGS)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, copy in kept.items():
         _remove(copy)
@@ -119,8 +119,8 @@ def _taken_back_on_failure(experiment: Experiment, existed: bool) -> Iterator[No
             shutil.rmtree(folder, ignore_errors=True)
         else:
             for name, copy in kept.items():
+                _remove(folder / name)
                 if copy.exists():
-                    _remove(folder / name)
                     copy.rename(folder / name)
         raise
     for copy in kept.values():

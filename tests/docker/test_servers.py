@@ -24,6 +24,7 @@ NAME = "tests-servers"
 def test_tensorboard_is_on_loopback_until_ctrl_c() -> None:
     folder = REPOSITORY / "artifacts" / NAME
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text("{}")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "invoke", "tensorboard", f"--name={NAME}", f"--port={port}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,45 @@ def test_a_wrong_file_leaves_nothing_behind(
     assert not project.artifact("theirs").exists()
 
 
+@pytest.mark.parametrize("command", ["convert", "status"])
+def test_after_a_failed_import_there_is_no_experiment(
+    project: Project, graph: Path, command: str
+) -> None:
+    """Also where one was killed before: what that left is none, and no training begins in it."""
+    left = project.artifact("theirs", ".source.partial")
+    left.mkdir(parents=True)
+    graph.write_text("a shopping list")
+    assert project.invoke("import-model", str(graph), *LOCAL, "--labels", "cat").returncode == 2
+    assert not left.parent.exists()
+
+    done = project.invoke(command, "--name", "theirs")
+
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.splitlines() == [
+        "error: there is no experiment 'theirs'; ./inv train --name theirs begins one, and"
+        " ./inv import-model FILE --name theirs takes in a detector from elsewhere"
+    ]
+
+
+def test_a_killed_import_is_to_be_repeated(project: Project, graph: Path) -> None:
+    script = project.folder / "scripts" / "import_model.py"
+    script.write_text(script.read_text() + "print('here', flush=True)\ntime.sleep(60)\n")
+    command = project.argv("import-model", str(graph), *LOCAL, "--labels", "cat")
+    with subprocess.Popen(
+        command, cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "here\n" in process.stdout
+        process.kill()
+
+    done = project.invoke("convert", *LOCAL)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: the import into 'theirs' did not end: ./inv import-model FILE --name theirs again\n"
+    )
+
+
 def test_a_failed_import_keeps_the_one_before(imported: Project, graph: Path) -> None:
     (graph.parent / "text.pb").write_text("a shopping list")
     done = imported.invoke("import-model", str(graph.parent / "text.pb"), *LOCAL)
@@ -119,6 +159,20 @@ def test_a_failed_import_keeps_the_one_before(imported: Project, graph: Path) ->
     assert json.loads(status.stdout)[0]["state"] == "current"
     assert imported.artifact("theirs/source/frozen.pb").exists()
     assert not list(imported.artifact("theirs").glob(".*before"))
+
+
+def test_a_failed_import_leaves_an_experiment_with_photos_as_it_was(
+    project: Project, graph: Path
+) -> None:
+    assert project.invoke("check", *LOCAL).returncode == 0
+    settings = project.artifact("theirs", "settings.json")
+    before = settings.read_text()
+    graph.write_text("a shopping list")
+
+    assert project.invoke("import-model", str(graph), *LOCAL, "--labels", "cat").returncode == 2
+    assert settings.read_text() == before
+    assert not project.artifact("theirs", "source").exists()
+    assert project.invoke("check", *LOCAL).returncode == 0
 
 
 def test_another_import_replaces_the_first(imported: Project, graph: Path) -> None:
