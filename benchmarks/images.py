@@ -70,7 +70,8 @@ def measure(name: str, existing: bool) -> list[str]:
     try:
         return _measure(name, existing, tags)
     finally:
-        remove(tags)
+        for tag in tags:  # the bases' too
+            docker_engine.remove_images(tag)
 
 
 def _measure(name: str, existing: bool, tags: list[str]) -> list[str]:
@@ -129,18 +130,6 @@ def compressed_size(image: str) -> int:
     if process.returncode:
         sys.exit(f"{image} could not be read")
     return total + len(packed.flush())
-
-
-def remove(tags: list[str]) -> None:
-    """Remove what was built to be measured, its bases included."""
-    for tag in docker_engine.image_tags():
-        if tag.rpartition(":")[2] in tags:
-            subprocess.run(
-                ["docker", "image", "rm", tag],
-                env=images.builder_environment(os.environ),
-                capture_output=True,
-                check=False,
-            )
 
 
 def base_of(name: str) -> str:

@@ -239,6 +239,15 @@ def image_tags() -> dict[str, tuple[str, int]]:
         }
 
 
+def remove_images(ending: str) -> None:
+    """Remove the images of ours whose tag is ``ending``, those in use by a container excepted."""
+    found = [tag for tag in image_tags() if tag.rpartition(":")[2] == ending]
+    with connected() as client:
+        for tag in found:
+            with suppress(library().errors.APIError):
+                client.images.remove(tag)
+
+
 def image_size(tag: str) -> int:
     """Bytes that a tagged image takes on the disk, the layers it shares with others included."""
     with connected() as client:

@@ -98,13 +98,22 @@ def build(names: Iterable[str]) -> None:
 
 
 def reproduce(name: str) -> None:
-    """Build an image twice from nothing; InputError naming the files where the two differ."""
+    """Build an image twice from nothing; InputError naming the files where the two differ.
+
+    Neither build stays on the engine.
+    """
+    environments.load(name, ROOT)
+    tags = [f"reproduce-{images.bake_name(name)}-{number}" for number in (1, 2)]
+    try:
+        _compare(name, *(images.build_from_nothing(name, tag, ROOT, say) for tag in tags))
+    finally:
+        for tag in tags:
+            docker_engine.remove_images(tag)
+
+
+def _compare(name: str, first: str, second: str) -> None:
     from pipeline import reproduction  # imported late: other commands need no tar
 
-    environments.load(name)
-    first, second = (
-        images.build_from_nothing(name, f"reproduce-{number}", ROOT, say) for number in (1, 2)
-    )
     if first == second:
         say(f"{name} is reproducible: both builds gave {first}")
         return

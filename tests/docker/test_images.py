@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from rooms import REPOSITORY, Room
 
-from pipeline import docker_engine, environments, images, reproduction
+from pipeline import docker_engine, environments, image_list, images, reproduction
 from pipeline.content import ContentCache
 from pipeline.errors import DrydockError, HostError
 
@@ -270,6 +271,29 @@ def test_a_build_that_can_be_repeated_gives_the_same_image(project: Project) -> 
     )
 
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("step", "refusal"),
+    [
+        ("ENV NOTHING=done", ""),
+        ("RUN cat /proc/sys/kernel/random/uuid > /tmp/luck", "/tmp/luck: "),
+        ("RUN exit 3", "a build failed"),
+    ],
+)
+def test_comparing_two_builds_leaves_none_on_the_engine(
+    project: Project, monkeypatch: pytest.MonkeyPatch, step: str, refusal: str
+) -> None:
+    folder = project.root / "docker" / "small"
+    (folder / "Dockerfile").write_text(f"FROM base\n{step}\n")
+    (folder / "environment.toml").write_text('description = "small"\npython = "3.11"\n')
+    monkeypatch.setattr(image_list, "ROOT", project.root)
+    before = docker_engine.image_tags()
+
+    with pytest.raises(DrydockError, match=refusal) if refusal else contextlib.nullcontext():
+        image_list.reproduce("small")
+
+    assert docker_engine.image_tags() == before
 
 
 def test_bake_reads_the_matrix_and_each_target_keeps_its_layers_in_a_place_of_its_own() -> None:
