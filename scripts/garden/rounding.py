@@ -33,9 +33,11 @@ class Rounding:
     def watching(self) -> Iterator[None]:
         """Inside, the model computes as ever (call it eagerly), and its ranges are noted."""
         self._watching = True
-        with self.simulated():
-            yield
-        self._watching = False
+        try:
+            with self.simulated():
+                yield
+        finally:
+            self._watching = False
 
     @contextlib.contextmanager
     def simulated(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -55,6 +56,21 @@ def test_inside_it_rounds_to_256_steps_and_outside_it_is_the_same_model(trained:
     # The gradient reaches the first kernel through all that is rounded behind it.
     assert gradients[0] is not None and np.abs(gradients[0].numpy()).max() > 0
     np.testing.assert_array_equal(features(), exact)
+
+
+def test_it_rounds_by_what_was_noted_until_a_stop(trained: Path) -> None:
+    _, model = load_detector(trained)
+
+    def rounded(stopped: bool) -> np.ndarray:
+        rounding = Rounding(model)
+        with contextlib.suppress(KeyboardInterrupt), rounding.watching():
+            model(picture(0), training=False)
+            if stopped:
+                raise KeyboardInterrupt
+        with rounding.simulated():
+            return model.backbone(picture(0), training=False)["3"].numpy()
+
+    np.testing.assert_array_equal(rounded(stopped=True), rounded(stopped=False))
 
 
 def test_what_is_trained_on_is_a_training_like_any_other(
