@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution
 from pipeline.experiment import Experiment
 from pipeline.relay import relay
+from pipeline.scratch import scratch_folder
 
 # Letters and digits that are not taken for each other. VNC looks at 8 characters, not more.
 _LETTERS = "abcdefghijkmnpqrstuvwxyzACDEFGHJKLMNPQRTUVWXYZ234679"
@@ -43,8 +43,7 @@ def annotate(experiment: Experiment, images: Path, port: int, browser: bool, ask
             " ./inv annotate on its machine and bring the page over with ssh -L, or use"
             " --runner local"
         )
-    with tempfile.TemporaryDirectory(prefix="drydock-") as folder:  # for the caller alone
-        private = Path(folder)
+    with scratch_folder() as private:
         execution = _execution(experiment, images)
         with contextlib.ExitStack() as stack:
             if found:

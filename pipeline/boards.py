@@ -25,6 +25,7 @@ from pipeline import benchmarking, measurements, packaging, records
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execute import content_cache
 from pipeline.experiment import Experiment
+from pipeline.scratch import scratch_folder
 from pipeline.screen import megabytes, say
 from pipeline.targets import Variant
 
@@ -113,9 +114,9 @@ def benchmark(
             f"--on {address}: nothing is packed for {', '.join(lacking)}, so nothing can be carried"
         )
     for variant in variants:
-        with tempfile.TemporaryDirectory(prefix="drydock-board-") as scratch:
+        with scratch_folder() as scratch:
             made = packaging.package(
-                experiment, variant.target, (variant.precision,), "folder", Path(scratch)
+                experiment, variant.target, (variant.precision,), "folder", scratch
             )
             folder = Path(made.folder)
             _add_photos(experiment.data / "test", folder / "photos")

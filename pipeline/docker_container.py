@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.docker_options import (
 from pipeline.errors import HostError, InputError, StageFailed
 from pipeline.execution import Execution, Output
 from pipeline.relay import relay
+from pipeline.scratch import scratch_folder
 
 CLIENT_LABEL = "drydock.client"
 _GRACE = 5  # seconds a stage has to end by itself after Ctrl-C
@@ -83,15 +83,15 @@ def _reachable(execution: Execution) -> Iterator[Execution]:
     if not execution.port:
         yield execution
         return
-    with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
-        socket = Path(folder, "port")
+    with scratch_folder() as folder:
+        socket = folder / "port"
         wrapper = ("python3", f"{execution.root}/scripts/behind_socket.py")
         flags = (f"--socket={socket}", f"--port={execution.port}", "--")
         with relay(socket, execution.port, lambda _: None):
             yield dataclasses.replace(
                 execution,
                 argv=(*wrapper, *flags, *execution.argv),
-                writes=(*execution.writes, Path(folder)),
+                writes=(*execution.writes, folder),
             )
 
 

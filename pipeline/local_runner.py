@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipeline import hardware, virtualenvs
 from pipeline.environments import Environment
 from pipeline.errors import HostError, InputError
 from pipeline.execution import Execution, Output
+from pipeline.scratch import scratch_folder
 
 NAME = "local"
 
@@ -65,13 +65,13 @@ def run(execution: Execution, realised: str, output: Output) -> int:
     if not found:
         raise InputError(f"there is no program '{program}' in {realised}/bin, nor on PATH")
     with (
-        tempfile.TemporaryDirectory(prefix="drydock-") as home,
+        scratch_folder() as home,
         _terminal_left_to_program() if execution.interactive else contextlib.nullcontext(),
     ):
         process = subprocess.Popen(
             [found, *arguments],
             cwd=execution.root,
-            env=_settings(execution, Path(realised), home),
+            env=_settings(execution, Path(realised), str(home)),
             stdin=None if execution.interactive else subprocess.DEVNULL,
             stdout=None if execution.interactive else subprocess.PIPE,
             stderr=None if execution.interactive else subprocess.PIPE,

@@ -8,12 +8,11 @@ import json
 import os
 import subprocess
 import tarfile
-import tempfile
-from pathlib import Path
 from typing import cast
 
 from pipeline.errors import DrydockError
 from pipeline.images import builder_environment
+from pipeline.scratch import scratch_folder
 
 Entry = tuple[str, ...]
 
@@ -35,8 +34,8 @@ def differing_files(first: str, second: str) -> list[str]:
 def _files(image: str) -> dict[str, Entry]:
     """The image's files as its layers leave them, a later layer over an earlier one."""
     found: dict[str, Entry] = {}
-    with tempfile.TemporaryDirectory(prefix="drydock-") as scratch:
-        archive = Path(scratch, "image.tar")
+    with scratch_folder() as scratch:
+        archive = scratch / "image.tar"
         done = subprocess.run(
             ["docker", "save", f"--output={archive}", image],
             env=builder_environment(os.environ),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from urllib.parse import urlsplit
+
+from pipeline.scratch import scratch_folder
 
 
 def command(address: str) -> list[str]:
@@ -39,10 +39,10 @@ def reached(address: str) -> Iterator[str]:
         return
     words = command(address)
     with (
-        tempfile.TemporaryDirectory(prefix="drydock-") as folder,
+        scratch_folder() as folder,
         socket.socket(socket.AF_UNIX) as server,
     ):
-        path = Path(folder, "engine.sock")
+        path = folder / "engine.sock"
         server.bind(str(path))
         server.listen()
         threading.Thread(target=_serve, args=(server, words), daemon=True).start()
