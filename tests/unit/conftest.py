@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import compileall
+import functools
+import json
 import os
+import select
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -156,17 +165,41 @@ output = Path(arguments.get("output", "."))
 """
 
 
+@functools.cache
+def compiled() -> Path:
+    """A copy of the host side with its bytecode, which its own copies need not compile again."""
+    folder = Path(tempfile.mkdtemp(prefix="drydock-tests-"))
+    atexit.register(shutil.rmtree, folder)
+    for name in ("tasks.py", "commands", "pipeline", "configs"):
+        source = REPOSITORY / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, folder / name)
+    compileall.compile_dir(folder, quiet=2)
+    return folder
+
+
+@functools.cache
+def preloaded() -> subprocess.Popen[str]:
+    """What starts commands (preloaded.py)."""
+    program = Path(__file__).with_name("preloaded.py")
+    server = subprocess.Popen(
+        [sys.executable, "-X", "utf8", str(program), str(REPOSITORY)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    atexit.register(server.communicate)  # it ends with its stdin
+    return server
+
+
 class Project:
     """A small copy of the repository with stand-in stages, driven through its command line."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder = folder
         self._cache = cache
-        folder.mkdir()
-        for name in ("tasks.py", "commands", "pipeline", "configs"):
-            source = REPOSITORY / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, folder / name)
+        shutil.copytree(compiled(), folder)
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         for name in ("train", "box"):
             environment = folder / "docker" / name
@@ -205,15 +238,23 @@ class Project:
         return [sys.executable, "-X", "utf8", "commands", *arguments]  # as ./inv does
 
     def invoke(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.argv(*arguments),
-            cwd=self.folder,
-            env=self.environment(**settings),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        said = [self.folder.with_name(f"{self.folder.name}.{name}") for name in ("out", "err")]
+        request = {
+            "arguments": arguments,
+            "folder": str(self.folder),
+            "environ": self.environment(**settings),
+            "files": [str(path) for path in said],
+        }
+        server = preloaded()
+        assert server.stdin is not None and server.stdout is not None
+        print(json.dumps(request), file=server.stdin)
+        if not select.select([server.stdout], [], [], 60)[0]:
+            server.kill()
+            preloaded.cache_clear()
+            raise TimeoutError(f"{arguments}: {[path.read_text() for path in said]}")
+        code = int(server.stdout.readline())
+        out, err = (path.read_text("utf-8") for path in said)
+        return subprocess.CompletedProcess(self.argv(*arguments), code, out, err)
 
     def train(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return self.invoke("train", "--runner", "local", *arguments, **settings)
@@ -246,3 +287,27 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 def trained(project: Project, artifacts: Path) -> Project:
     shutil.copytree(artifacts, project.artifact())
     return project
+
+
+@pytest.fixture(scope="session")
+def verified_artifacts(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """What verifying the stand-ins leaves: made once, as above."""
+    project = Project(tmp_path_factory.mktemp("verified") / "project", cache)
+    assert project.invoke("verify", "--runner", "local", "--target", "box").returncode == 1
+    return project.artifact()
+
+
+@pytest.fixture
+def verified(project: Project, verified_artifacts: Path) -> Project:
+    """fp32 has passed, int8 has not."""
+    shutil.copytree(verified_artifacts, project.artifact())
+    return project
+
+
+@pytest.fixture(scope="session")
+def nothing_there() -> Iterator[str]:
+    """The address of a server that has nothing: an answer for good, unlike none at all."""
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # 501, whatever is asked
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -34,26 +34,26 @@ def test_a_round_that_lacks_a_neighbour_is_an_error() -> None:
         benchmarking.ratio([1.0, 2.0], [1.0, 2.0])
 
 
-def test_rounds_alternate_and_stand_ins_are_named(project: Project) -> None:
-    done = project.invoke(
+def test_rounds_alternate_and_stand_ins_are_named(verified: Project) -> None:
+    done = verified.invoke(
         *("benchmark", "--runner", "local", "--target", "box", "--rounds", "2"),
     )
 
     assert done.returncode == 0, done.stderr
     order = [line.rpartition(": ")[2] for line in done.stdout.splitlines() if "round " in line]
     assert order == [*("tensorflow/fp32", "box/fp32", "box/int8") * 2, "tensorflow/fp32"]
-    result = json.loads(project.artifact("default/box/int8/benchmark/benchmark.json").read_text())
+    result = json.loads(verified.artifact("default/box/int8/benchmark/benchmark.json").read_text())
     assert result["network_ms"]["ratio"] == 0.5
     assert result["network_ms"]["count"] == 6
     assert result["detector_ms"]["ratio"] == 0.25  # to the SavedModel, which does the same
     assert "TensorFlow's SavedModel: 16.0 ms" in done.stdout
     assert result["stand_in"] == "a crate"
     assert "stand-in: a crate" in done.stdout
-    assert not project.artifact("default/.benchmark").exists()
+    assert not verified.artifact("default/.benchmark").exists()
 
-    project.invoke(
+    verified.invoke(
         *("benchmark", "--runner", "local", "--target", "box", "--precision", "int8"),
         *("--rounds", "1", "--device", "BOX 7"),
     )
-    result = json.loads(project.artifact("default/box/int8/benchmark/benchmark.json").read_text())
+    result = json.loads(verified.artifact("default/box/int8/benchmark/benchmark.json").read_text())
     assert result["stand_in"] == ""

@@ -160,15 +160,6 @@ def server(tmp_path: Path, home: Path) -> Iterator[Server]:
     running.stop()
 
 
-@pytest.fixture
-def verified(trained: Project) -> Project:
-    done = trained.invoke(
-        *("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
-    )
-    assert done.returncode == 0, done.stderr
-    return trained
-
-
 def measure(
     project: Project, server: Server, precision: str = "fp32"
 ) -> subprocess.CompletedProcess[str]:
@@ -180,11 +171,29 @@ def measure(
 
 
 @pytest.mark.slow
-def test_a_board_is_measured_and_left_as_it_was(
+def test_a_board_is_measured_also_after_an_interruption_and_left_as_it_was(
     verified: Project, server: Server, home: Path
 ) -> None:
+    stumbling = home / "stumbling"
+    stumbling.touch()
+    program = verified.folder / "scripts" / "benchmark.py"
+    program.write_text(
+        "import pathlib, sys\n"
+        f"if pathlib.Path({str(stumbling)!r}).exists():\n"
+        '    print("error: it fell over", file=sys.stderr)\n'
+        f"    sys.exit(1)\n{program.read_text()}"
+    )
+    done = measure(verified, server)
+    assert done.returncode == 1
+    assert "could not measure: it fell over" in done.stderr
+    (there,) = (home / ".cache/drydock").iterdir()
+    assert (there / "installed").exists()
+    (there / "photos" / "0.jpg").write_text("cut o")
+    stumbling.unlink()
+
     done = measure(verified, server)
 
+    assert "copying 1 of" in done.stdout
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = verified.artifact("default/box/fp32/benchmark").glob("board-*.json")
     found = json.loads(path.read_text())
@@ -196,24 +205,6 @@ def test_a_board_is_measured_and_left_as_it_was(
     assert "1.00" not in done.stdout  # there is no reference to be compared with
     assert f"{os.uname().nodename}: x" in done.stdout  # the table: board and processor
     assert list((home / ".cache").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_after_an_interruption_only_what_is_missing_is_copied(
-    verified: Project, server: Server, home: Path
-) -> None:
-    program = verified.folder / "scripts" / "benchmark.py"
-    program.write_text('import sys\nprint("error: it fell over", file=sys.stderr)\nsys.exit(1)\n')
-    done = measure(verified, server)
-    assert done.returncode == 1
-    assert "could not measure: it fell over" in done.stderr
-    (there,) = (home / ".cache/drydock").iterdir()
-    assert (there / "installed").exists()
-    (there / "photos" / "0.jpg").write_text("cut o")
-
-    done = measure(verified, server)
-
-    assert "copying 1 of" in done.stdout
 
 
 @pytest.mark.slow

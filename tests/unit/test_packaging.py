@@ -100,13 +100,6 @@ def pack(project: Project, *arguments: str, **settings: str) -> subprocess.Compl
     return project.invoke("package", "--target", "box", *arguments, **settings)
 
 
-@pytest.fixture
-def verified(project: Project) -> Project:
-    """fp32 has passed, int8 has not."""
-    assert project.invoke("verify", "--runner", "local", "--target", "box").returncode == 1
-    return project
-
-
 def packed(project: Project) -> Path:
     return project.artifact("default", "box", "fp32", "package", "default-box-fp32")
 

@@ -97,14 +97,14 @@ def test_one_that_fails_stops_only_itself(project: Project) -> None:
 
 
 @pytest.fixture
-def without_the_wheel(project: Project) -> Project:
+def without_the_wheel(project: Project, nothing_there: str) -> Project:
     """A project whose box needs a wheel that is nowhere to be had; its crate does not."""
     environment = project.folder / "docker" / "box" / "environment.toml"
     (project.folder / "docker" / "crate").mkdir()
     for name in ("environment.toml", "requirements.txt"):
         content = environment.with_name(name).read_text()
         (project.folder / "docker" / "crate" / name).write_text(content)
-    wheel = 'file = "crate.whl"\nmd5 = "0"\narchive = "http://127.0.0.1:9/crate.tar.gz"\n'
+    wheel = f'file = "crate.whl"\nmd5 = "0"\narchive = "{nothing_there}/crate.tar.gz"\n'
     environment.write_text(environment.read_text() + f"[vendor]\n{wheel}")
     crate = TARGETS.partition("[targets.box]")[2].replace('"box"', '"crate"', 1)
     crate = crate.replace('environment = "box"', 'environment = "crate"').replace("int8", "fp32")

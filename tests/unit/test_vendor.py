@@ -7,6 +7,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline import vendor
@@ -55,7 +56,10 @@ def test_the_makers_archive_in_the_folder_will_do(folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["wheel", "archive", "other archive", "no archive", "nothing"])
-def test_what_is_not_it_is_refused_in_one_sentence(folder: Path, tmp_path: Path, kind: str) -> None:
+def test_what_is_not_it_is_refused_in_one_sentence(
+    folder: Path, tmp_path: Path, nothing_there: str, kind: str
+) -> None:
+    wheel = msgspec.structs.replace(WHEEL, archive=f"{nothing_there}/tool-packages.tar.gz")
     packages = folder / "tool-packages.tar.gz"
     if kind == "wheel":
         (folder / WHEEL.file).write_bytes(b"another")
@@ -67,7 +71,7 @@ def test_what_is_not_it_is_refused_in_one_sentence(folder: Path, tmp_path: Path,
         packages.write_bytes(b"<html>")
 
     with pytest.raises(HostError) as raised:
-        vendor.ensure(WHEEL, tmp_path / "cache", print)
+        vendor.ensure(wheel, tmp_path / "cache", print)
 
     message = str(raised.value)
     assert message.startswith(f"{WHEEL.file} is on no package registry and could not be had")
