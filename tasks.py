@@ -146,14 +146,14 @@ def convert(  # noqa: PLR0917
 ):
     """Convert the detector for devices: inv convert --target openvino-cpu --precision int8
 
-    --qat 100 trains it on for INT8 first, where INT8 loses too much otherwise.
+    Where INT8 loses too much in all other ways, the detector is trained on for it (--qat 0: never).
     """
     experiment = open_experiment(name, given({"qat": qat}))
     variants = shipping.chosen(experiment, names(target), names(precision))
     done = shipping.for_each(
         experiment, variants, attrgetter("artifact"), runner, force=force, jobs=jobs
     )
-    devices.refresh(experiment)
+    devices.refresh(experiment.reopened())
     for variant in done:
         print(f"{variant.name + ':':<21}{shown(experiment.output(variant.artifact))}")
 
@@ -173,7 +173,7 @@ def verify(  # noqa: PLR0917
 ):
     """Hold converted detectors against the trained one on the test photos; fails closed.
 
-    --qat 100 trains it on for INT8 first, where INT8 loses too much otherwise.
+    Where INT8 loses too much in all other ways, the detector is trained on for it (--qat 0: never).
     """
     experiment = open_experiment(name, given({"qat": qat}))
     if device:
@@ -230,7 +230,7 @@ def ship(_, name="default", target=None, runner="auto", format="image"):
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), ())
     measure = functools.partial(
-        benchmarking.benchmark, experiment, runner=runner, rounds=3, seconds=3.0, threads=0
+        benchmarking.benchmark, runner=runner, rounds=3, seconds=3.0, threads=0
     )
     with devices.shown_at_the_end(experiment):
         outcome = shipping.ship(experiment, variants, runner, format, measure)

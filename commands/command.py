@@ -28,7 +28,7 @@ HELP = {
     "json": "for programs",
     "target": "a target, several with commas, or all (default: targets in configs/project.toml)",
     "chosen": "only those of configs/project.toml",
-    "qat": "steps of quantization-aware training before int8, such as 100; 0: none (the default)",
+    "qat": "steps of quantization-aware training where int8 does not hold; 0: never (default: 100)",
     "precision": "fp32, fp16 or int8, several with commas (default: all that the target has)",
     "jobs": "how many targets at once; 0 chooses by cores and memory",
     "environment": "a folder of docker/, such as train or device/arm64",

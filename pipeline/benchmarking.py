@@ -44,6 +44,7 @@ def benchmark(
     The target ``tensorflow`` is measured with them, as what the ratios are to.
     """
     variants = shipping.for_each(experiment, variants, lambda one: one.artifact, runner)
+    experiment = experiment.reopened()
     chosen, _ = choose(runner)
     cache = content_cache()
     scratch = experiment.folder / ".benchmark"

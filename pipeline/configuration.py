@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     labels: str = ""
     # Per variant ("openvino-cpu/int8"), why a loss beyond the tolerance was accepted.
     accepted_losses: dict[str, str] = {}
+    # The variants whose int8 is made from what was trained on for it, and the digest of the export
+    # whose own int8 did not hold.
+    trained_on: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         """Refuse values that no stage could work with."""

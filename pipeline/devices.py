@@ -15,7 +15,14 @@ from typing import Any
 
 import msgspec
 
-from pipeline import environments, measurements, vendor, virtualenvs
+from pipeline import (
+    environments,
+    measurements,
+    quantization,
+    records,
+    vendor,
+    virtualenvs,
+)
 from pipeline.errors import DrydockError
 from pipeline.execute import content_cache, survey
 from pipeline.experiment import Experiment
@@ -108,7 +115,7 @@ def _reference(steps: Mapping[str, Step], measured: list[dict[str, Any]]) -> Row
     variant, export, evaluate = reference(), steps["export"], steps["evaluate"]
     if export.reasons:
         return _plain(variant, STALE if export.record else UNCONVERTED, export.reasons[0])
-    metrics = {} if evaluate.reasons else _read(evaluate.output / "metrics.json")
+    metrics = {} if evaluate.reasons else records.json_object(evaluate.output / "metrics.json")
     return Row(
         target=variant.target.name,
         precision=variant.precision,
@@ -135,11 +142,9 @@ def _verdict(
         )
         return stale if artifact.record else (UNCONVERTED, _lacking(variant.target), {})
     if not verify.reasons:
-        judged = _read(verify.output / "verify.json")
+        judged = records.json_object(verify.output / "verify.json")
         return ACCEPTED if judged.get("accepted") else VERIFIED, "", judged
-    failed = verify.output.with_name(f"{verify.output.name}.failed") / "verify.json"
-    if _newer(failed, artifact.output / "detector.json"):
-        judged = _read(failed)
+    if judged := quantization.failed_verification(artifact.output, verify.output):
         return FAILED, "; ".join(judged.get("problems", ())) or "see its log", judged
     if verify.record is None:
         return UNVERIFIED, "", {}
@@ -229,9 +234,9 @@ def shown_at_the_end(experiment: Experiment) -> Iterator[None]:
         yield
     except DrydockError:
         if (experiment.folder / "export").is_dir():
-            show(experiment)
+            show(experiment.reopened())
         raise
-    show(experiment)
+    show(experiment.reopened())
 
 
 HEAD = (
@@ -270,20 +275,6 @@ def _latency(measured: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _tried(artifact: Path) -> list[dict[str, Any]]:
-    tried: list[dict[str, Any]] = _read(artifact / "calibration.json").get("tried", [])
+    calibration = records.json_object(artifact / "calibration.json")
+    tried: list[dict[str, Any]] = calibration.get("tried", [])
     return tried
-
-
-def _newer(path: Path, other: Path) -> bool:
-    try:
-        return path.stat().st_mtime >= other.stat().st_mtime
-    except OSError:
-        return False
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found

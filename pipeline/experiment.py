@@ -77,6 +77,10 @@ class Experiment:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self.chosen)))
         temporary.replace(path)
 
+    def reopened(self) -> Experiment:
+        """The experiment with what was kept since: work on it can find out what it needs."""
+        return open_experiment(self.name, {}, self.folder.parent, new=True)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the experiment: two commands would write over each other."""

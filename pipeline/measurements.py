@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import environments, modules
+from pipeline import environments, modules, records
 from pipeline.configuration import ROOT
 from pipeline.content import ContentCache, digest
 from pipeline.experiment import Experiment
@@ -67,7 +67,7 @@ def current(
     paths = sorted(
         folder(experiment, variant).glob("*.json"), key=lambda path: (path.name != HERE, path)
     )
-    found = filter(None, map(_read, paths))
+    found = filter(None, map(records.json_object, paths))
     outputs, package = artifact.record.outputs, f"device/{variant.target.package}"
     return [
         one
@@ -75,15 +75,6 @@ def current(
         if one.get("subject")
         == subject(variant, outputs, cache, package if one.get("board") else "")
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A benchmark; empty where a power cut left no whole one."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def place(measured: Mapping[str, Any]) -> str:

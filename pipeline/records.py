@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -70,6 +71,15 @@ def read(output: Path) -> Record | None:
     except (OSError, msgspec.DecodeError):
         return None
     return record if record.format == FORMAT else None
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """What a stage wrote as a JSON object; empty where a power cut left no whole one."""
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write(output: Path, record: Record) -> None:

@@ -7,12 +7,12 @@ import dataclasses
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from pipeline import packaging
+from pipeline import packaging, quantization
 from pipeline.configuration import Stage
 from pipeline.errors import DrydockError, HostError, InputError, NotAtHand, StageFailed
 from pipeline.execute import bring_up_to_date
@@ -41,11 +41,6 @@ def chosen(
     own targets those are left out, and said to be.
     """
     named, kind = set(targets), experiment.kind
-    if experiment.settings.qat and (experiment.settings.imported or kind != "one_stage"):
-        raise InputError(
-            "--qat: quantization-aware training is for one-stage detectors that were trained here; "
-            "--qat 0 converts without it"
-        )
     found = variants(named or experiment.settings.targets, precisions)
     refused = {
         variant.target.name: why for variant in found if (why := refusal(variant.target, kind))
@@ -120,28 +115,52 @@ def for_each(
 ) -> list[Variant]:
     """Run ``stage(variant)`` and what it needs for all ``variants``, ``jobs`` at once (0: auto).
 
-    Returns those that it was done for: all but the optional ones whose environment needs what is
-    not at hand, which are said to be left out. Each message is shown when it happens; an error at
-    the end names those that failed, of their kind where they have one in common. An error of what
-    all of them need (the dataset, the training) ends the command at once.
+    Where an INT8 does not hold, the detector is trained on for it, and then it is made once more;
+    ``experiment.reopened()`` knows of that. Returns those that it was done for: all but the
+    optional ones whose environment needs what is not at hand, which are said to be left out. Each
+    message is shown when it happens; an error at the end names those that failed, of their kind
+    where they have one in common. An error of what all of them need (the dataset, the training)
+    ends the command at once.
     """
-    wanted = [stage(variant) for variant in variants]
-    run = functools.partial(
-        bring_up_to_date, experiment, runner=runner, gpu=gpu, images=images, held=True
-    )
-    one = functools.partial(_one, run, force)
+    run = functools.partial(bring_up_to_date, runner=runner, gpu=gpu, held=True)
     with experiment.locked():
-        shared = in_common(with_targets(experiment.settings), wanted)
-        bring_up_to_date(experiment, shared, runner, gpu=gpu, held=True)
-        jobs = jobs or at_once(len(variants), _cores(), _free_memory())
-        if jobs == 1:
-            found = [one(name) for name in wanted]
-        else:
-            # Forked, so that each is the main program of its process: Ctrl-C and a polite kill
-            # reach it, and its stage ends with it. Leaving early ends them all.
-            with multiprocessing.get_context("fork").Pool(jobs, die_with_parent) as pool:
-                found = pool.map(one, wanted, chunksize=1)
-    return _done(list(zip(variants, found, strict=True)))
+        run(experiment, ["export"])
+        experiment = quantization.without_outdated(experiment)
+        work = functools.partial(_made, run, stage, images=images, jobs=jobs)
+        found = work(experiment, variants, force)
+        made = [one for one in variants if isinstance(found[one.name], StageFailed | None)]
+        if losing := quantization.losing(experiment, made):
+            names = ", ".join(one.name for one in losing)
+            say(f"{names}: 8 bits cost too much; training on for that (--qat 0: never)")
+            experiment = quantization.training_on(experiment, losing)
+            found |= work(experiment, losing, False)
+    return _done([(one, found[one.name]) for one in variants])
+
+
+def _made(
+    run: Callable[..., object],
+    stage: Callable[[Variant], str],
+    experiment: Experiment,
+    variants: Sequence[Variant],
+    force: bool,
+    *,
+    images: Path | None,
+    jobs: int,
+) -> dict[str, DrydockError | None]:
+    """Run ``stage`` of all ``variants``, first what they share; by name, what each failed with."""
+    wanted = [stage(variant) for variant in variants]
+    run(experiment, in_common(with_targets(experiment.settings), wanted))
+    hopeful = {stage(variant) for variant in quantization.may_train_on(experiment, variants)}
+    one = functools.partial(_one, functools.partial(run, experiment, images=images), force, hopeful)
+    jobs = jobs or at_once(len(variants), _cores(), _free_memory())
+    if jobs == 1:
+        found = [one(name) for name in wanted]
+    else:
+        # Forked, so that each is the main program of its process: Ctrl-C and a polite kill
+        # reach it, and its stage ends with it. Leaving early ends them all.
+        with multiprocessing.get_context("fork").Pool(jobs, die_with_parent) as pool:
+            found = pool.map(one, wanted, chunksize=1)
+    return dict(zip((variant.name for variant in variants), found, strict=True))
 
 
 def _done(outcomes: Sequence[tuple[Variant, DrydockError | None]]) -> list[Variant]:
@@ -204,7 +223,7 @@ def ship(
     variants: Sequence[Variant],
     runner: str,
     form: str,
-    measure: Callable[[Sequence[Variant]], None],
+    measure: Callable[[Experiment, Sequence[Variant]], None],
 ) -> tuple[list[Package], list[str]]:
     """Convert, verify, ``measure`` and pack ``variants``; what was packed, and what failed."""
     packaging.check_format(form)
@@ -214,10 +233,11 @@ def ship(
         for_each(experiment, variants, lambda variant: variant.verify, runner)
     except StageFailed as error:
         failed.append(str(error))
+    experiment = experiment.reopened()
     passed = [variant for variant in variants if experiment.output(variant.verify).is_dir()]
     try:
         if passed:
-            measure(passed)
+            measure(experiment, passed)
     except StageFailed as error:
         failed.append(str(error))
     made, not_packed = pack(experiment, variants, (), form)
@@ -253,14 +273,20 @@ def at_once(variants: int, cores: int, memory: int) -> int:
     return max(1, min(variants, cores // 2, memory // (4 * 1024**3)))
 
 
-def _one(run: Callable[..., object], force: bool, stage: str) -> DrydockError | None:
-    """What the stage failed with; its message has been shown, unless it lacks what is not here."""
+def _one(
+    run: Callable[..., object], force: bool, hopeful: Collection[str], stage: str
+) -> DrydockError | None:
+    """What the stage failed with; its message has been shown, unless it lacks what is not here.
+
+    A failed stage of ``hopeful`` is no error yet: there is another way.
+    """
     try:
         run(wanted=[stage], force=[stage] if force else ())
     except NotAtHand as error:
         return error
     except (StageFailed, InputError, HostError) as error:
-        say(f"error: {error}")
+        again = stage in hopeful and isinstance(error, StageFailed)
+        say(str(error) if again else f"error: {error}")
         return error
     return None
 

@@ -230,9 +230,10 @@ def _stages(variant: Variant, settings: Settings) -> dict[str, Stage]:
     # A converter reads photos only to calibrate by, and never those that verify measures on.
     calibrates = variant.precision == "int8"
     # Its flag, by the stage that makes it. Trained for 8 bits, it is still held against the export.
-    taken = {"qat_export" if settings.qat and calibrates else "export": "export"}
+    trained_on = settings.qat and variant.name in settings.trained_on
+    taken = {"qat_export" if trained_on else "export": "export"}
     if target.onnx:
-        taken["qat_onnx" if settings.qat and calibrates else "onnx"] = "onnx"
+        taken["qat_onnx" if trained_on else "onnx"] = "onnx"
     made.insert(
         0,
         Stage(

@@ -168,6 +168,7 @@ def best(
         say(f"none is good enough; the best is taken: {chosen[0]}")
     return chosen[1], {
         "method": f"post-training, {chosen[0]}",
+        "holds": holds,
         "tried": [{"method": one.name, **asdict(how)} for one, how in tried],
     }
 

@@ -268,34 +268,6 @@ def test_a_choice_of_nothing_is_an_error() -> None:
         targets.variants([])
 
 
-def test_int8_alone_is_made_from_what_was_trained_on_for_it(project: Project) -> None:
-    convert = ("convert", "--runner", "local", "--target", "box")
-    project.invoke(*convert)
-    exact = project.artifact("default/box/fp32/convert/model.box").read_text()
-
-    done = project.invoke(*convert, "--qat", "40")
-
-    assert done.returncode == 0, done.stderr
-    # The converter of these tests leaves out the last letter.
-    int8 = project.artifact("default/box/int8/convert/model.box").read_text()
-    assert int8 == f"{exact} after 40 step"
-    assert "box/fp32/convert: done in" not in done.stdout
-    assert "export: done in" not in done.stdout.replace("qat_export: done in", "")
-    # It is kept with the experiment, until it is taken back.
-    assert "convert: done in" not in project.invoke(*convert).stdout
-    back = project.invoke(*convert, "--qat", "0")
-    assert "box/int8/convert: done in" in back.stdout
-    assert project.artifact("default/box/int8/convert/model.box").read_text() == exact[:-1]
-
-
-def test_training_on_for_int8_is_for_one_stage_detectors_trained_here(two_stage: Project) -> None:
-    done = two_stage.invoke("verify", *TWO_STAGE, "--target", "all", "--qat", "40")
-
-    assert done.returncode == 2
-    assert "--qat: quantization-aware training is for one-stage detectors" in done.stderr
-    assert not two_stage.artifact("two", "records").exists()
-
-
 TWO_STAGE = ("--runner", "local", "--name", "two")
 
 
