@@ -39,7 +39,7 @@ from detection.detector import (
     write_detector,
 )
 from garden import operators
-from garden.model import load_detector
+from garden.model import drop_background, load_detector
 from garden.operators import Outputs
 
 Specs = dict[str, tf.TensorSpec]
@@ -75,6 +75,7 @@ def export(train_dir: Path, records: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "detector.json").unlink(missing_ok=True)
     if detector.kind == ONE_STAGE:
+        drop_background(model.head, len(detector.classes))
         raw_heads = raw_heads_function(model, detector)
         _save(raw_heads, _picture_specs(detector), model, output / "raw_heads")
         find = one_stage_function(raw_heads, detector)
@@ -157,12 +158,12 @@ def raw_heads_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], 
         if model.decoder is not None:
             features = model.decoder(features, training=False)
         logits, codes, _ = model.head(features, training=False)
-        # Model Garden's class 0 is the background, which a sigmoid head does not need.
-        logits = _flat(logits, len(detector.classes) + 1)[:, 1:]
+        # Level by level, a convolution's activation: runtimes compute the two as one.
+        scores = {level: tf.sigmoid(values) for level, values in logits.items()}
         codes = _flat(codes, 4)
         if len(codes) != len(detector.anchors):
             raise StageError(f"{len(codes)} box codes for {len(detector.anchors)} anchors")
-        return {"scores": tf.sigmoid(logits)[None], "boxes": codes[None]}
+        return {"scores": _flat(scores, len(detector.classes))[None], "boxes": codes[None]}
 
     return raw_heads
 

@@ -12,7 +12,7 @@ from detection.levels import join
 
 _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 # What may stand between a head's convolution, the concatenation of the levels, and the output.
-_BEFORE_CONCAT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze"}
+_BEFORE_CONCAT = {"Reshape", "Transpose", "Sigmoid", "Squeeze", "Unsqueeze"}
 _BEHIND_CONCAT = {"Reshape", "Sigmoid", "Slice", "Squeeze", "Unsqueeze"}
 _DIFFERENCE = 1e-4  # between two ways to add the same numbers
 

@@ -58,3 +58,31 @@ def load_detector(train_dir: Path) -> tuple[Any, tf_keras.Model]:
         raise InputError(f"the checkpoint {prefix} is missing or damaged; train again") from error
     status.expect_partial().assert_existing_objects_matched()
     return experiment, model
+
+
+def drop_background(head: Any, classes: int) -> None:
+    """Cut Model Garden's class 0, the background, out of a RetinaNet head's last convolution.
+
+    With a sigmoid for each class, nothing is decided by it. Before: [h, w, A * (1 + ``classes``)]
+    logits of each level; after: [h, w, A * ``classes``].
+    """
+    shared = not isinstance(head._classifier, (list, tuple))
+    whole = [head._classifier] if shared else list(head._classifier)
+    cut = [_without_first_class(layer, classes) for layer in whole]
+    head._classifier = cut[0] if shared else cut
+
+
+def _without_first_class(layer: tf_keras.layers.Layer, classes: int) -> tf_keras.layers.Layer:
+    anchors = layer.filters // (classes + 1)
+    filters = anchors * classes
+    slim = type(layer)(filters, layer.kernel_size, padding=layer.padding, name=layer.name)
+    slim.build([None, None, None, layer.input_spec.axes[-1]])
+
+    def kept(values: Any) -> Any:
+        if values.shape[-1] != layer.filters:  # the depthwise kernel of a separable convolution
+            return values
+        by_class = values.reshape(*values.shape[:-1], anchors, classes + 1)
+        return by_class[..., 1:].reshape(*values.shape[:-1], filters)
+
+    slim.set_weights([kept(values) for values in layer.get_weights()])
+    return slim

@@ -13,6 +13,7 @@ import garden.quiet  # noqa: F401  # isort: skip  (before TensorFlow)
 import numpy as np
 import pytest
 import tensorflow as tf
+from official.vision.modeling.heads import dense_prediction_heads
 from PIL import Image
 from untrained import CLASSES, SIZE, write_records, write_training
 
@@ -26,7 +27,7 @@ from detection.detector import ONE_STAGE, TWO_STAGE, read_detector
 from detection.preprocess import network_input
 from detection.runtimes import tensorflow
 from garden import config, operators
-from garden.model import load_detector
+from garden.model import drop_background, load_detector
 
 PHOTO_SIZES = [(SIZE, SIZE), (97, 211), (400, 300), (30, 500), (1, 1)]
 
@@ -113,6 +114,38 @@ def test_raw_heads_are_the_trained_models_own(work: Path, by_heads: tensorflow.R
             codes[rows], outputs["box_outputs"][level].numpy().reshape(-1, 4), atol=1e-5
         )
     assert start == len(scores)
+
+
+@pytest.mark.parametrize("separable", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_head_without_background_gives_the_other_classes_alone(
+    separable: bool, shared: bool
+) -> None:
+    head = dense_prediction_heads.RetinaNetHead(
+        min_level=3,
+        max_level=4,
+        num_classes=len(CLASSES) + 1,
+        num_anchors_per_location=2,
+        num_convs=1,
+        num_filters=8,
+        use_separable_conv=separable,
+        share_level_convs=shared,
+    )
+    features = {level: tf.random.normal([1, 16 // int(level), 5, 8]) for level in ("3", "4")}
+    head(features)
+    for variable in head.weights:
+        variable.assign(tf.random.normal(variable.shape))
+    whole, boxes, _ = head(features)
+
+    drop_background(head, len(CLASSES))
+
+    logits, boxes_after, _ = head(features)
+    for level, before in whole.items():
+        rows, columns = before.shape[1:3]
+        by_class = before.numpy().reshape(1, rows, columns, 2, len(CLASSES) + 1)[..., 1:]
+        after = logits[level].numpy().reshape(by_class.shape)
+        np.testing.assert_allclose(after, by_class, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(boxes_after[level], boxes[level])
 
 
 def test_raw_heads_and_numpy_find_what_model_garden_finds(work: Path, by_heads) -> None:
