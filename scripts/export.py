@@ -163,7 +163,9 @@ def raw_heads_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], 
         codes = _flat(codes, 4)
         if len(codes) != len(detector.anchors):
             raise StageError(f"{len(codes)} box codes for {len(detector.anchors)} anchors")
-        return {"scores": _flat(scores, len(detector.classes))[None], "boxes": codes[None]}
+        scores = _flat(scores, len(detector.classes))
+        # Not [None], which converters take for cutting something off, and copy.
+        return {"scores": tf.expand_dims(scores, 0), "boxes": tf.expand_dims(codes, 0)}
 
     return raw_heads
 

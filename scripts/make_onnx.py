@@ -84,7 +84,7 @@ def without_normalisation(network: Any, detector: Detector) -> Any:
     while name in made_by:
         before.append(made_by[name].op_type)
         name = made_by[name].input[0]
-    if not set(before) <= {"Cast", "Sub", "Div", "Mul", "Add", "Transpose"}:
+    if not set(before) <= {"Cast", "Reshape", "Sub", "Div", "Mul", "Add", "Transpose"}:
         raise StageError(f"before the first convolution stand {', '.join(reversed(before))}")
     shape = [1, 3, detector.input.height, detector.input.width]
     inner = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(network)).extract_model(
