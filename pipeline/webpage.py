@@ -40,6 +40,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums }
 img { max-width: 100%; height: auto; border-radius: 0.3rem } figure { margin: 1rem 0 }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem }
 """
+_MEAN_AP = "mAP, IoU 0.50 to 0.95"
 _KINDS = {".png": "image/png", ".jpg": "image/jpeg"}
 _COLOURS = {
     **dict.fromkeys((devices.REFERENCE, devices.VERIFIED), "good"),
@@ -49,7 +50,7 @@ _COLOURS = {
 
 def write(experiment: Experiment) -> Path:
     """Write the page, whole or not at all; InputError where nothing has been trained."""
-    steps = {step.stage.name: step for step in survey(experiment, ["evaluate"])}
+    steps = {step.stage.name: step for step in survey(experiment, [experiment.figures])}
     if steps["export"].record is None:  # also where a dataset is all there is
         raise InputError(
             f"there is nothing to report of '{experiment.name}': train it with ./inv train"
@@ -66,13 +67,14 @@ def write(experiment: Experiment) -> Path:
 def page(experiment: Experiment, steps: Mapping[str, Step], rows: Sequence[Row]) -> str:
     """The page as HTML. All that comes from users and files is escaped."""
     title = html.escape(experiment.name)
+    trained = not experiment.settings.imported
     parts = [
         f"<h1>{title}</h1>",
-        _subtitle(steps),
-        _section("Accuracy", _accuracy(steps["evaluate"])),
+        _subtitle(experiment, steps),
+        _section("Accuracy", _accuracy(steps["evaluate"]) if trained else _held_to(rows)),
         _section("Devices", _devices(rows)),
-        _section("Where it goes wrong", _worst(steps["evaluate"])),
-        _section("Data", _data(steps)),
+        _section("Where it goes wrong", _worst(steps["evaluate"]) if trained else ""),
+        _section("Data", _data(steps) if trained else ""),
         _section("How it was made", _stages(steps)),
     ]
     return (
@@ -90,7 +92,9 @@ def _note(text: str) -> str:
     return f'<p class="note">{html.escape(text)}</p>\n'
 
 
-def _subtitle(steps: Mapping[str, Step]) -> str:
+def _subtitle(experiment: Experiment, steps: Mapping[str, Step]) -> str:
+    if experiment.settings.imported:
+        return _note(f"{experiment.settings.imported}, trained elsewhere")
     record = steps["train"].record
     if record is None:
         return ""
@@ -103,9 +107,9 @@ def _accuracy(evaluate: Step) -> str:
         return _note(f"Not current ({evaluate.reasons[0]}): ./inv train measures it.")
     metrics = _read(evaluate.output / "metrics.json")
     figures = "".join(
-        f"<li><b>{_score(metrics.get(name))}</b>{what}</li>"
+        _figure(metrics.get(name), what)
         for name, what in (
-            ("mAP", "mAP, IoU 0.50 to 0.95"),
+            ("mAP", _MEAN_AP),
             ("AP50", "AP, IoU 0.50"),
             ("AP75", "AP, IoU 0.75"),
         )
@@ -135,6 +139,19 @@ def _accuracy(evaluate: Step) -> str:
     )
     said = _note(" ".join(notes)) if notes else ""
     return f'<ul class="figures">{figures}</ul>{said}{table}<div class="pair">{pictures}</div>'
+
+
+def _held_to(rows: Sequence[Row]) -> str:
+    """Of a detector that was trained elsewhere: the mAP that verify holds its conversions to."""
+    first = rows[0]
+    if first.mAP is None:
+        return _note("No mAP is known: ./inv verify measures it, on annotated test photos.")
+    caution = _note(f"{first.caution}.".capitalize()) if first.caution else ""
+    return f'<ul class="figures">{_figure(first.mAP, _MEAN_AP)}</ul>{caution}'
+
+
+def _figure(value: float | None, what: str) -> str:
+    return f"<li><b>{_score(value)}</b>{what}</li>"
 
 
 def _devices(rows: Sequence[Row]) -> str:

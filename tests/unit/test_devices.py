@@ -77,6 +77,18 @@ def test_what_made_several_stale_is_said_once(trained: Project) -> None:
     assert f"stale ({why}): box/fp32, box/int8\n" in shown
 
 
+def test_the_reference_keeps_its_mAP_where_the_evaluation_is_stale(trained: Project) -> None:
+    script = trained.folder / "scripts" / "evaluate.py"
+    script.write_text(script.read_text() + "\n")
+    assert table(trained)["tensorflow/fp32"]["mAP"] is None
+
+    trained.invoke("verify", "--runner", "local", "--target", "box", "--precision", "int8")
+
+    found = table(trained)
+    assert found["box/int8"]["state"] == "failed"
+    assert found["tensorflow/fp32"]["mAP"] == 0.625  # what the box was held against
+
+
 def test_a_training_brings_the_table_up_to_date(trained: Project) -> None:
     trained.invoke("verify", "--runner", "local", "--target", "box", "--precision", "fp32")
     trained.train("--steps", "5")

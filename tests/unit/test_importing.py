@@ -55,6 +55,31 @@ def test_status_and_explain_know_only_what_there_is(imported: Project) -> None:
     assert "there is no stage 'train' here; it is one of export" in refused.stderr
 
 
+def test_its_report_has_what_its_devices_were_held_against(imported: Project) -> None:
+    imported.invoke("verify", *LOCAL, "--target", "box", "--precision", "fp32")
+    imported.invoke("benchmark", *LOCAL, "--target", "box", "--precision", "fp32", "--rounds=1")
+    done = imported.invoke("report", "--name", "theirs")
+
+    assert done.returncode == 0, done.stderr
+    page = imported.artifact("theirs/report/index.html").read_text("utf-8")
+    assert "frozen.pb, trained elsewhere" in page
+    assert "<li><b>0.500</b>mAP, IoU 0.50 to 0.95</li>" in page
+    rows = [line for line in page.splitlines() if "<td>fp32</td>" in line]
+    assert len(rows) == 2  # TensorFlow, which is the reference, and the box
+    assert all('<td class="number">0.500</td>' in row for row in rows)
+    assert all(f'<td class="number">{time}</td>' in row for time, row in zip(("8.0", "4.0"), rows))
+
+
+def test_a_report_on_photos_without_annotations_says_that_nothing_was_measured(
+    imported: Project,
+) -> None:
+    done = imported.invoke("report", "--name", "theirs")
+
+    assert done.returncode == 0, done.stderr
+    page = imported.artifact("theirs/report/index.html").read_text("utf-8")
+    assert "No mAP is known" in page
+
+
 @pytest.mark.parametrize("command", ["train", "check"])
 def test_it_is_not_trained(imported: Project, command: str) -> None:
     done = imported.invoke(command, *LOCAL)
