@@ -230,7 +230,8 @@ def ship(_, name="default", target=None, runner="auto", format="image"):
     experiment = open_experiment(name, {})
     variants = shipping.chosen(experiment, names(target), ())
     measure = functools.partial(
-        benchmarking.benchmark, runner=runner, rounds=3, seconds=3.0, threads=0
+        benchmarking.benchmark,
+        **{"runner": runner, "rounds": 3, "minutes": 10.0, "seconds": 3.0, "threads": 0},
     )
     with devices.shown_at_the_end(experiment):
         outcome = shipping.ship(experiment, variants, runner, format, measure)
@@ -257,6 +258,7 @@ def benchmark(  # noqa: PLR0917
     precision=None,
     device=None,
     rounds=3,
+    minutes=10.0,
     seconds=3.0,
     threads=0,
     runner="auto",
@@ -270,7 +272,7 @@ def benchmark(  # noqa: PLR0917
     if device:
         experiment = shipping.running_on(experiment, names(target), device)
     variants = shipping.chosen(experiment, names(target), names(precision))
-    options = {"rounds": rounds, "seconds": seconds, "threads": threads}
+    options = {"rounds": rounds, "minutes": minutes, "seconds": seconds, "threads": threads}
     with devices.shown_at_the_end(experiment):
         if on:
             boards.benchmark(experiment, variants, on, **options)

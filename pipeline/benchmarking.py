@@ -1,14 +1,17 @@
 """Benchmarks of converted detectors on this host, in rounds interleaved with the reference.
 
 A host is never quiet. Therefore each round measures the trained detector in TensorFlow and then
-every target, and what is told is the ratio to the reference just before and just after.
+every target, and what is told is the ratio to the reference just before and just after. There are
+fewer rounds than asked for where the networks are so slow that they would take too long.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from pipeline.execution import Execution
 from pipeline.experiment import Experiment
 from pipeline.placement import place
 from pipeline.runners import Runner, choose
-from pipeline.screen import say, table
+from pipeline.screen import duration, say, table
 from pipeline.targets import Variant, reference
 
 Round = dict[str, Any]
@@ -36,12 +39,14 @@ def benchmark(
     runner: str,
     *,
     rounds: int,
+    minutes: float,
     seconds: float,
     threads: int,
 ) -> None:
     """Measure ``variants``, ``rounds`` times; writes <target>/<precision>/benchmark/benchmark.json.
 
-    The target ``tensorflow`` is measured with them, as what the ratios are to.
+    The target ``tensorflow`` is measured with them, as what the ratios are to. A further round
+    begins only where it can end before ``minutes`` are over.
     """
     variants = shipping.for_each(experiment, variants, lambda one: one.artifact, runner)
     experiment = experiment.reopened()
@@ -53,12 +58,21 @@ def benchmark(
     measured: dict[str, list[Round]] = {variant.name: [] for variant in taking_part}
     options = {"seconds": seconds, "threads": threads}
     with experiment.locked():
-        for number in range(rounds + 1):
-            # The reference once more at the end, so that each round lies between two of it.
-            for variant in taking_part[:1] if number == rounds else taking_part:
-                say(f"round {min(number + 1, rounds)} of {rounds}: {variant.name}")
+        clock = Clock(rounds, minutes)
+        for number in range(1, rounds + 1):
+            for done, variant in enumerate(taking_part, start=(number - 1) * len(taking_part)):
+                say(f"round {number} of {rounds}: {variant.name}")
                 folder = scratch / str(number) / variant.name
                 measured[variant.name].append(_run(experiment, variant, folder, chosen, options))
+                # How long the first round takes is not known before its end.
+                left = f", {clock.left((done + 1) / len(taking_part))}" if number > 1 else ""
+                say(f"  {_in_a_line(measured[variant.name][-1])}{left}")
+            if not clock.another(number):
+                break
+        # The reference once more at the end, so that each round lies between two of it.
+        say(f"after the last round: {reference().name}")
+        folder = scratch / "end" / reference().name
+        measured[reference().name].append(_run(experiment, reference(), folder, chosen, options))
         shutil.rmtree(scratch)
         references = measured[reference().name]
         results = []
@@ -74,6 +88,34 @@ def benchmark(
             measurements.write(folder, measurements.HERE, result)
             results.append(result)
     show(results)
+
+
+class Clock:
+    """How many of ``rounds`` there is time for: none begins that cannot end within ``minutes``."""
+
+    def __init__(self, rounds: int, minutes: float) -> None:
+        self._rounds, self._minutes = rounds, minutes
+        self._began = time.monotonic()
+
+    def another(self, done: int) -> bool:
+        """Whether a round follows after ``done`` of them; says so where time ends them."""
+        if done == self._rounds:
+            return False
+        elapsed = time.monotonic() - self._began
+        if elapsed * (done + 1) / done <= 60 * self._minutes:
+            return True
+        say(
+            f"{done} of {self._rounds} rounds: they took {duration(elapsed)}, and another would "
+            f"end after {self._minutes:g} minutes (--minutes)"
+        )
+        return False
+
+    def left(self, done: float) -> str:
+        """How much longer it takes after ``done`` rounds, which may be a part of one."""
+        each = (time.monotonic() - self._began) / done
+        begun = math.ceil(done)
+        rounds = min(self._rounds, max(begun, int(60 * self._minutes / each)))
+        return f"about {duration(each * (rounds - done))} left"
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
@@ -163,6 +205,11 @@ def show(results: Sequence[Round]) -> None:
         f"{first['cpu']}{clock}, {first['threads']} threads, load {loads[0]:.1f} to "
         f"{loads[-1]:.1f}, {first['rounds']} rounds, each after {first['warm_up']} calls to warm up"
     )
+
+
+def _in_a_line(one: Round) -> str:
+    network, detector = (statistics.median(one[name]) for name in ("network_ms", "detector_ms"))
+    return f"network {network:.1f} ms, detector {detector:.1f} ms, {len(one['network_ms'])} times"
 
 
 def _with_ratio(times: Mapping[str, float]) -> tuple[str, str]:

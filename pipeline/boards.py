@@ -101,12 +101,14 @@ def benchmark(
     address: str,
     *,
     rounds: int,
+    minutes: float,
     seconds: float,
     threads: int,
 ) -> None:
     """Measure ``variants``, which must be verified, on the board at ``address``.
 
-    Writes <target>/<precision>/benchmark/<board>.json beside what was measured here.
+    Writes <target>/<precision>/benchmark/<board>.json beside what was measured here. Of each
+    variant a further round begins only where it can end before ``minutes`` are over.
     """
     board = parse(address)
     if lacking := sorted({one.target.name for one in variants if not one.target.package}):
@@ -123,7 +125,7 @@ def benchmark(
             say(f"{variant.name} to {board.name}: {megabytes(made.size)}")
             there = Visit(board, f".cache/drydock/{folder.name}-{made.detector[:12]}")
             name, machine = there.bring(folder)
-            taken = there.measure(rounds, seconds, threads)
+            taken = there.measure(rounds, minutes, seconds, threads)
             there.leave()
         _keep(experiment, variant, {"board": name, "machine": machine, "at": board.name}, taken)
 
@@ -147,13 +149,18 @@ class Visit:
         self._ask("make the virtualenv", _INSTALL)
         return name, machine
 
-    def measure(self, rounds: int, seconds: float, threads: int) -> list[dict[str, Any]]:
-        """What ``rounds`` runs of the benchmark program brought."""
+    def measure(
+        self, rounds: int, minutes: float, seconds: float, threads: int
+    ) -> list[dict[str, Any]]:
+        """What ``rounds`` runs of the benchmark program brought, or those ``minutes`` allow."""
         options = {"seconds": str(seconds), "threads": str(threads)}
         taken = []
+        clock = benchmarking.Clock(rounds, minutes)
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds} on {self.board.name}")
             taken.append(json.loads(self._ask("measure", _RUN, **options)))
+            if not clock.another(number):
+                break
         return taken
 
     def leave(self) -> None:

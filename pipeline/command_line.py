@@ -86,8 +86,9 @@ def refuse_impossible(options: Mapping[str, object]) -> None:
     for name, least in _LEAST.items():
         if isinstance(value := options.get(name, least), int) and value < least:
             raise InputError(f"--{name} {value}: it is at least {least}")
-    if isinstance(seconds := options.get("seconds", 1.0), float) and not seconds > 0:
-        raise InputError(f"--seconds {seconds}: it is more than 0")
+    for name in ("minutes", "seconds"):
+        if isinstance(value := options.get(name, 1.0), float) and not value > 0:
+            raise InputError(f"--{name} {value}: it is more than 0")
 
 
 def _number(name: str, text: str, kind: str) -> int | float:

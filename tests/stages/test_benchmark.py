@@ -20,6 +20,15 @@ from detection.runtimes import RawHeads
 SLOW = 0.01
 
 
+def slow_detector(calls: list[float], takes: float) -> RawHeads:
+    def network(_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(takes)
+        time.sleep(takes)
+        return np.zeros((1, 3), np.float32), np.zeros((1, 4), np.float32)
+
+    return RawHeads(TIMED.detector, network)
+
+
 def network(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     time.sleep(SLOW)
     return np.zeros((1, 3), np.float32), np.zeros((1, 4), np.float32)
@@ -64,12 +73,23 @@ def test_a_round_holds_the_time_of_every_call(
     assert measured(monkeypatch, TIMED, data, tmp_path / "out") == 0
 
     found = json.loads((tmp_path / "out" / "round.json").read_text())
+    assert found["warm_up"] == 5
     assert 5 <= len(found["network_ms"]) <= 0.35 / SLOW
     assert min(found["network_ms"]) >= 1000 * SLOW
     assert min(found["end_to_end_ms"]) >= min(found["detector_ms"]) >= 1000 * SLOW
     assert "saved_model_ms" not in found  # this was converted
     assert found["size_bytes"] == 300
     assert found["peak_memory_mib"] > 10
+
+
+def test_a_slow_network_is_called_no_more_often_than_it_must(data: Path) -> None:
+    calls: list[float] = []
+
+    found = benchmark.measure(slow_detector(calls, 0.1), data / "test", seconds=0.01)
+
+    assert found["warm_up"] == 2
+    assert len(found["network_ms"]) == len(found["end_to_end_ms"]) == 3
+    assert len(calls) == 3 * (2 + 3)  # network, detector, end to end; to warm up, to count
 
 
 def test_an_export_is_measured_with_its_saved_model_too(

@@ -40,7 +40,7 @@ def test_rounds_alternate_and_stand_ins_are_named(verified: Project) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    order = [line.rpartition(": ")[2] for line in done.stdout.splitlines() if "round " in line]
+    order = [line.rpartition(": ")[2] for line in done.stdout.splitlines() if "round" in line][:7]
     assert order == [*("tensorflow/fp32", "box/fp32", "box/int8") * 2, "tensorflow/fp32"]
     result = json.loads(verified.artifact("default/box/int8/benchmark/benchmark.json").read_text())
     assert result["network_ms"]["ratio"] == 0.5
@@ -57,3 +57,34 @@ def test_rounds_alternate_and_stand_ins_are_named(verified: Project) -> None:
     )
     result = json.loads(verified.artifact("default/box/int8/benchmark/benchmark.json").read_text())
     assert result["stand_in"] == ""
+
+
+def test_slow_networks_have_fewer_rounds_and_it_is_said(project: Project) -> None:
+    done = project.invoke(
+        *("benchmark", "--runner", "local", "--target", "box", "--precision", "fp32"),
+        *("--rounds", "100", "--minutes", "0.05"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(project.artifact("default/box/fp32/benchmark/benchmark.json").read_text())
+    assert 1 <= result["rounds"] < 100
+    assert f"{result['rounds']} of 100 rounds: they took" in done.stdout
+    assert "would end after 0.05 minutes (--minutes)" in done.stdout
+    assert "ratio" in result["network_ms"]  # the last round lies between two of the reference too
+
+
+def test_what_was_measured_and_how_long_the_rest_takes_is_said_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(benchmarking.time, "monotonic", lambda: now[0])
+    clock = benchmarking.Clock(rounds=5, minutes=10)
+
+    now[0] += 150
+    assert clock.left(1.25) == "about 7 min 30 s left"  # at 2 min a round
+    assert clock.left(0.625) == "about 5 min 30 s left"  # at 4 min a round there is time for two
+    assert clock.left(0.125) == "about 17 min 30 s left"  # the first round is finished anyway
+    assert clock.another(1)
+    assert not clock.another(5)
+    now[0] += 250
+    assert not clock.another(1)  # it would end at 800 s

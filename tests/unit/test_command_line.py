@@ -68,6 +68,7 @@ def test_plain_invoke_knows_the_same_commands(project: Project) -> None:
     [
         ("convert --jobs=-1", "--jobs -1: it is at least 0"),
         ("benchmark --rounds 0", "--rounds 0: it is at least 1"),
+        ("benchmark --minutes 0", "--minutes 0.0: it is more than 0"),
         ("benchmark --seconds 0", "--seconds 0.0: it is more than 0"),
         ("benchmark --threads=-2", "--threads -2: it is at least 0"),
         ("detect --images data/images --precision int8", "--precision goes with --target"),
