@@ -177,9 +177,11 @@ def _lacking(target: Target) -> str:
 
 
 def network_size(artifact: Path) -> int:
-    """Bytes of the network itself: what a converter named model.*, or an export's raw heads."""
-    files = [*artifact.glob("model.*"), *(artifact / "raw_heads").rglob("*")]
-    files = files or list((artifact / "saved_model").rglob("*"))  # a two-stage detector
+    """Bytes of the network itself, of two stages both: what a converter named model.* and
+    box_head.*, or an export's raw heads, which hold the weights of both stages."""
+    files = [*artifact.glob("model.*"), *artifact.glob("box_head.*")]
+    files = files or list((artifact / "raw_heads").rglob("*"))
+    files = files or list((artifact / "saved_model").rglob("*"))  # known with its NMS inside alone
     return sum(path.stat().st_size for path in files if path.is_file())
 
 

@@ -33,7 +33,6 @@ from detection.runtimes import RawHeads, TwoStages
 from stopping import end_on_sigterm
 
 WARM_UP = 5  # the first calls allocate, choose kernels and fill caches
-_WARM_UP_AT_LEAST = 2
 _PHOTOS = 8
 _AT_LEAST = 3
 _ONCE_MORE = 0.2  # seconds that are measured at least, however little is asked for
@@ -101,8 +100,8 @@ def measure(
     photo; ``warm_up``: how many calls of each came before. InputError without photos.
 
     Takes ``seconds`` to warm up after the first calls, or less, and twice that to measure. What is
-    so slow that it hardly fits in there is called five times all the same: two to warm up, three
-    that count.
+    so slow that it hardly fits in there is called a few times all the same: twice or once to warm
+    up, three times that count.
     """
     paths = [photo.path for photo in photos(folder)][:_PHOTOS]
     if not paths:
@@ -116,13 +115,13 @@ def measure(
     }
     if saved_model:
         works["saved_model_ms"] = lambda index: saved_model(loaded[index])
-    warm_up, end = 0, 0.0
-    while warm_up < (WARM_UP if time.monotonic() < end else _WARM_UP_AT_LEAST):
+    for work in works.values():
+        work(0)
+    warm_up, end = 1, time.monotonic() + seconds  # how long the first calls take says nothing
+    while warm_up < WARM_UP and time.monotonic() < end:
         for work in works.values():
             work(warm_up % len(paths))
         warm_up += 1
-        if warm_up == 1:  # how long the first calls take says nothing of the others
-            end = time.monotonic() + seconds
     taken: dict[str, list[float]] = {name: [] for name in (*works, "network_cpu_ms")}
     end = time.monotonic() + max(2 * seconds, _ONCE_MORE)
     while time.monotonic() < end or len(taken["network_ms"]) < _AT_LEAST:

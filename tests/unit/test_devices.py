@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import Project
+
+from pipeline import devices
 
 
 def table(project: Project) -> dict[str, dict]:
@@ -121,6 +124,22 @@ def test_a_benchmark_counts_until_what_it_measured_changes(trained: Project) -> 
     (trained.folder / "scripts/detection/runtimes/box.py").write_text("faster = True\n")
 
     assert table(trained)["box/fp32"]["measured"] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "size"),
+    [
+        ({"model.xml": 1, "model.bin": 20, "box_head.bin": 300, "anchors.npy": 4000}, 321),
+        ({"raw_heads/weights": 20, "box_head/weights": 20, "saved_model/weights": 30}, 20),
+        ({"saved_model/weights": 30}, 30),
+    ],
+)
+def test_the_size_is_that_of_the_networks(tmp_path: Path, files: dict[str, int], size: int) -> None:
+    for name, length in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(length))
+
+    assert devices.network_size(tmp_path) == size
 
 
 def test_before_any_training_the_table_says_so(project: Project) -> None:
