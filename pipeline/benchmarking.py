@@ -201,9 +201,11 @@ def show(results: Sequence[Round]) -> None:
         say(f"TensorFlow's SavedModel: {whole['p50']:.1f} ms, pixels in, objects out")
     clock = f", {first['mhz']} MHz" if first["mhz"] else ""
     loads = sorted(load for result in results for load in result["load"])
+    rounds = results[-1]["rounds"]  # the reference, which is the first, has one more
     say(
         f"{first['cpu']}{clock}, {first['threads']} threads, load {loads[0]:.1f} to "
-        f"{loads[-1]:.1f}, {first['rounds']} rounds, each after {first['warm_up']} calls to warm up"
+        f"{loads[-1]:.1f}, {rounds} round{'s' if rounds > 1 else ''}, "
+        f"each after {first['warm_up']} calls to warm up"
     )
 
 

@@ -100,8 +100,8 @@ def measure(
     photo; ``warm_up``: how many calls of each came before. InputError without photos.
 
     Takes ``seconds`` to warm up after the first calls, or less, and twice that to measure. What is
-    so slow that it hardly fits in there is called a few times all the same: twice or once to warm
-    up, three times that count.
+    so slow that it hardly fits in there is called five times all the same: two to warm up, three
+    that count.
     """
     paths = [photo.path for photo in photos(folder)][:_PHOTOS]
     if not paths:

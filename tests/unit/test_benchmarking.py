@@ -47,6 +47,7 @@ def test_rounds_alternate_and_stand_ins_are_named(verified: Project) -> None:
     assert result["network_ms"]["count"] == 6
     assert result["detector_ms"]["ratio"] == 0.25  # to the SavedModel, which does the same
     assert "TensorFlow's SavedModel: 16.0 ms" in done.stdout
+    assert ", 2 rounds, each after 5 calls" in done.stdout
     assert result["stand_in"] == "a crate"
     assert "stand-in: a crate" in done.stdout
     assert not verified.artifact("default/.benchmark").exists()
