@@ -155,9 +155,9 @@ def timed(work: Callable[[int], object], index: int) -> tuple[float, float]:
 
 
 def size(artifact: Path) -> int:
-    """Bytes of the networks themselves: what a converter named model.*, an export's raw heads; of
-    two stages, both."""
-    names = ("model.*", "raw_heads/**/*", "box_head.*", "box_head/**/*")
+    """Bytes of the networks themselves, of two stages both: what a converter named model.* and
+    box_head.*, or an export's raw heads, which hold the weights of both stages."""
+    names = ("model.*", "box_head.*", "raw_heads/**/*")
     files = [path for name in names for path in artifact.glob(name)]
     return sum(path.stat().st_size for path in files if path.is_file())
 

@@ -134,3 +134,15 @@ def test_a_summary_has_the_percentiles() -> None:
     line = benchmark.summary("network", [10.0] * 99 + [110.0])
 
     assert line == "network:    p50 10.00 ms, p95 10.00, p99 11.00; 100.0/s; 100 times"
+
+
+def test_the_weights_of_two_stages_count_once(tmp_path: Path) -> None:
+    for name, length in {"raw_heads/variables/all": 20, "box_head/variables/all": 20}.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(bytes(length))
+    assert benchmark.size(tmp_path) == 20
+
+    for name, length in {"model.xml": 1, "model.bin": 2, "box_head.bin": 30}.items():
+        (tmp_path / "converted").mkdir(exist_ok=True)
+        (tmp_path / "converted" / name).write_bytes(bytes(length))
+    assert benchmark.size(tmp_path / "converted") == 33
