@@ -83,8 +83,7 @@ def _with_mean_ap(first: Row, others: Sequence[Row]) -> Row:
         return first
     for judged in others:
         if judged.mAP is not None and judged.difference is not None:
-            mean_ap = round(judged.mAP - judged.difference, 4)
-            return msgspec.structs.replace(first, mAP=mean_ap, caution=judged.caution)
+            return msgspec.structs.replace(first, mAP=round(judged.mAP - judged.difference, 4))
     return first
 
 

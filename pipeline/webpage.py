@@ -146,8 +146,7 @@ def _held_to(rows: Sequence[Row]) -> str:
     first = rows[0]
     if first.mAP is None:
         return _note("No mAP is known: ./inv verify measures it, on annotated test photos.")
-    caution = _note(f"{first.caution}.".capitalize()) if first.caution else ""
-    return f'<ul class="figures">{_figure(first.mAP, _MEAN_AP)}</ul>{caution}'
+    return f'<ul class="figures">{_figure(first.mAP, _MEAN_AP)}</ul>'
 
 
 def _figure(value: float | None, what: str) -> str:
