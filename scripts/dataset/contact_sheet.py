@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dataset.voc import Box
-from detection.drawing import colour, draw_boxes
+from detection.drawing import colour, draw_boxes, in_ascii
 
 TILE = (400, 300)
 
@@ -49,10 +49,10 @@ def draw(tiles: Sequence[Tile], classes: Sequence[str], title: str) -> Image.Ima
     sheet = Image.new("RGB", (max(640, columns * cell[0] + 8), head + rows * cell[1]), _BACKGROUND)
     canvas = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=15)
-    canvas.text((10, 4), title, fill="white", font=font)
+    canvas.text((10, 4), in_ascii(title), fill="white", font=font)
     x = 10.0
     for name in classes:
-        text = name.encode("utf-8", "replace").decode("utf-8")
+        text = in_ascii(name)
         width = canvas.textlength(text, font=font)
         if x + 22 + width > sheet.width:
             break  # some hundred classes: the labels on the boxes still name them
@@ -64,6 +64,6 @@ def draw(tiles: Sequence[Tile], classes: Sequence[str], title: str) -> Image.Ima
         corners = np.array([box[1:5] for box in one.boxes], np.float64).reshape(-1, 4)
         names = [box.name for box in one.boxes]
         drawn = draw_boxes(one.image, corners, names, [index[name] for name in names])
-        canvas.text((left, top), one.caption, fill=(200, 200, 200), font=font)
+        canvas.text((left, top), in_ascii(one.caption), fill=(200, 200, 200), font=font)
         sheet.paste(drawn, (left, top + _CAPTION))
     return sheet

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import colorsys
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+# What has no accent to lose; the font that comes with Pillow has ASCII alone.
+_SPELLED = str.maketrans(
+    {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"}
+    | {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}
+    | dict.fromkeys("‐‑–—−", "-")
+    | dict.fromkeys("‘’‚", "'")
+    | dict.fromkeys("“”„", '"')
+    | {"×": "x", "…": "..."}
+)
 _GOLDEN = 0.618034  # steps of this share of the colour circle never come close to an earlier one
 
 
@@ -18,6 +28,13 @@ def colour(index: int) -> tuple[int, int, int]:
     value = 1.0 if (index // 8) % 2 == 0 else 0.72
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def in_ascii(text: str) -> str:
+    """``text`` in letters that can be drawn: accents left out (``grosser``), others as ``?``."""
+    plain = unicodedata.normalize("NFKD", text.translate(_SPELLED))
+    kept = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return kept.encode("ascii", "replace").decode("ascii")
 
 
 def draw_boxes(
@@ -66,7 +83,7 @@ def _draw_label(
 ) -> None:
     """Text above the corner, or below it where there is no room, never outside the picture."""
     left, top = corner
-    text = text.replace("\n", " ").encode("utf-8", "replace").decode("utf-8")
+    text = in_ascii(text.replace("\n", " "))
     x0, y0, x1, y1 = canvas.textbbox((0, 0), text, font=font)
     width, height = x1 - x0 + 4, y1 - y0 + 4
     left = max(0.0, min(left, canvas.im.size[0] - width))

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from atomic import atomic_write
 from detection.detections import Detections
-from detection.drawing import colour, draw_boxes
+from detection.drawing import colour, draw_boxes, in_ascii
 from detection.metrics import CocoResult, PhotoErrors, Truth
 
 _SIDE = 800  # pixels of the longer side of a photo in a picture of two
@@ -134,7 +134,7 @@ def compared(
     text = f"{len(missed)} missed, {len(false)} false, {len(poor)} loose (IoU below 0.75)"
     font = ImageFont.load_default(size=17)
     canvas = ImageDraw.Draw(sheet)
-    canvas.text((4, 7), f"{name}: {sides[0]}", fill="black", font=font)
+    canvas.text((4, 7), f"{in_ascii(name)}: {sides[0]}", fill="black", font=font)
     canvas.text((image.width + gap + 4, 7), f"{sides[1]}: {text}", fill="black", font=font)
     return sheet
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from detection.drawing import in_ascii
 from garden import inputs
 
 _PREDICTED = (230, 60, 40)
@@ -106,7 +107,7 @@ def _boxes(image: Image.Image, boxes: np.ndarray, labels: list[str], colour: tup
     draw = ImageDraw.Draw(image)
     for (ymin, xmin, ymax, xmax), label in zip(boxes.tolist(), labels):
         draw.rectangle((xmin, ymin, max(xmin, xmax), max(ymin, ymax)), outline=colour, width=2)
-        draw.text((xmin + 3, ymin + 1), label, fill=colour)
+        draw.text((xmin + 3, ymin + 1), in_ascii(label), fill=colour)
 
 
 def _annotation(photo: int, box: np.ndarray, label: float) -> dict[str, Any]:

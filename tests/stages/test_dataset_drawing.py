@@ -40,3 +40,20 @@ def test_neighbouring_classes_have_clearly_different_colours():
     for index, one in enumerate(colours):
         others = np.delete(colours, index, axis=0)
         assert np.abs(others - one).sum(axis=1).min() > 60
+
+
+@pytest.mark.parametrize(
+    ("name", "readable"),
+    [
+        ("Mutter M8 (größer)", "Mutter M8 (grosser)"),
+        ("Żółw – 3×", "Zolw - 3x"),
+        ("ねじ", "??"),
+        ("broken\udce4", "broken?"),
+    ],
+)
+def test_names_are_drawn_in_letters_that_the_font_has(name, readable):
+    empty, box = Image.new("RGB", (400, 100)), np.array([[10, 40, 60, 90]])
+
+    drawn = [np.asarray(draw_boxes(empty, box, [text], [0])) for text in (name, readable)]
+
+    assert (drawn[0] == drawn[1]).all()
