@@ -35,6 +35,8 @@ mv {0}.engine.partial {0}.engine
 
 
 _LAYERS = ("Conv", "MatMul", "Gemm")
+_ACTIVATIONS = {"Sigmoid", "Softmax"}
+_MOVING = {"Concat", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 def main() -> None:
@@ -68,10 +70,40 @@ def convert(asked: Request) -> None:
 
 
 def in_16_bits(model: Any) -> Any:
-    """``model`` with 16-bit weights and arithmetic; what goes in and comes out stays as it is."""
+    """``model`` with 16-bit weights and arithmetic; what goes in and comes out stays as it is.
+
+    Scores are made in 32 bits: near 1, many are the same in 16, and NMS would keep another box.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    return convert_float_to_float16(model, keep_io_types=True)
+    exact = _making_scores(model.graph)
+    converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=exact)
+    _drop_roundings(converted.graph, set(exact))
+    return converted
+
+
+def _making_scores(graph: Any) -> list[str]:
+    """The names of the activations that give ``scores``, and of what moves these about."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    found, queue = set(), ["scores"]
+    while queue:
+        node = made_by.get(queue.pop())
+        if node is not None and node.op_type in _MOVING | _ACTIVATIONS:
+            found.add(node.name)
+            if node.op_type in _MOVING:
+                queue += node.input
+    return sorted(found)
+
+
+def _drop_roundings(graph: Any, exact: set[str]) -> None:
+    """What comes out of ``exact`` nodes the conversion rounds and widens again: do neither."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        rounding = made_by.get(node.input[0]) if node.op_type == "Cast" else None
+        if rounding is not None and rounding.op_type == "Cast":
+            source = made_by.get(rounding.input[0])
+            if source is not None and source.name in exact:
+                node.input[0] = rounding.input[0]
 
 
 def layers_in_16_bits(model: Any) -> Any:

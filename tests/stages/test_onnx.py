@@ -30,6 +30,17 @@ def test_the_converted_network_gives_tensorflows_heads(tmp_path: Path, precision
     assert_same_heads(folder, "onnx", precision)
 
 
+@pytest.mark.parametrize("source", [TINY, TINY / "two"])
+def test_scores_near_one_are_told_apart_in_16_bits_too(tmp_path: Path, source: Path) -> None:
+    folder = convert("convert_onnx.py", tmp_path / "converted", "fp16", source=source)
+    picture = np.load(TINY / "heads.npz")["picture"]
+    detector = runtimes.load("onnx", folder)
+
+    scores = (detector.network if source == TINY else detector.first)(picture)[0]
+
+    assert np.mean(scores.astype(np.float16) == scores) < 0.1
+
+
 def test_a_photo_gives_tensorflows_detections(tmp_path: Path) -> None:
     folder = convert("convert_onnx.py", tmp_path / "converted", "fp32")
 
