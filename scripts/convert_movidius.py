@@ -80,7 +80,7 @@ def supported_layers(model: Path) -> int:
     if missing := [f"{name} ({kind})" for name, kind in layers.items() if name not in taken]:
         raise StageError(
             f"the Myriad X cannot run {len(missing)} of {len(layers)} layers: "
-            f"{', '.join(missing[:5])}. Train one of the detectors that docs/TRAINING.md names."
+            f"{', '.join(missing[:5])}. It runs those that are trained here (docs/TRAINING.md)."
         )
     return len(layers)
 
