@@ -28,13 +28,15 @@ def chosen(experiment: Experiment) -> None:
     differing = [
         f"{name}={value}"
         for name, value in sorted(experiment.chosen.items())
-        if project.get(name) != value
+        if project.get(name) != value and name != "trained_on"
     ]
     if differing:
         say(
             f"experiment '{experiment.name}': {', '.join(differing)} "
             "(as chosen for it; train --reset returns to configs/project.toml)"
         )
+    if trained_on := experiment.settings.trained_on:
+        say(f"trained on for int8, which held in no other way: {', '.join(sorted(trained_on))}")
 
 
 def status(experiment: Experiment, steps: list[Step], as_json: bool) -> None:

@@ -46,6 +46,8 @@ def test_what_verify_refuses_is_trained_on_for_and_passes(saved: Project) -> Non
     again = saved.invoke("verify", *_BOX)
     assert again.returncode == 0
     assert "done in" not in again.stdout
+    status = saved.invoke("status").stdout
+    assert status.startswith("trained on for int8, which held in no other way: box/int8\n")
 
 
 def test_a_converter_that_knows_of_the_loss_is_enough(saved: Project) -> None:
