@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import csv
 import html
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline import devices
+from pipeline import devices, records
 from pipeline.devices import Row
 from pipeline.errors import InputError
 from pipeline.execute import survey
@@ -105,7 +103,7 @@ def _subtitle(experiment: Experiment, steps: Mapping[str, Step]) -> str:
 def _accuracy(evaluate: Step) -> str:
     if evaluate.reasons:
         return _note(f"Not current ({evaluate.reasons[0]}): ./inv train measures it.")
-    metrics = _read(evaluate.output / "metrics.json")
+    metrics = records.json_object(evaluate.output / "metrics.json")
     figures = "".join(
         _figure(metrics.get(name), what)
         for name, what in (
@@ -207,12 +205,12 @@ def _worst(evaluate: Step) -> str:
 
 
 def _data(steps: Mapping[str, Step]) -> str:
-    records, check = steps["records"], steps["check"]
-    if records.reasons:
-        return _note(f"Not current ({records.reasons[0]}).")
-    about = _read(records.output / "records.json")
+    written, check = steps["records"], steps["check"]
+    if written.reasons:
+        return _note(f"Not current ({written.reasons[0]}).")
+    about = records.json_object(written.output / "records.json")
     boxes = {}
-    for path in records.output.glob("*_labels.csv"):
+    for path in written.output.glob("*_labels.csv"):
         with path.open(encoding="utf-8", newline="") as file:
             boxes[path.name.removesuffix("_labels.csv")] = Counter(
                 line["class"] for line in csv.DictReader(file)
@@ -279,8 +277,3 @@ def _picture(path: Path, caption: str) -> str:
 
 def _score(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_bytes())
-    return found

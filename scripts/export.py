@@ -160,10 +160,12 @@ def raw_heads_function(model: Any, detector: Detector) -> Callable[[tf.Tensor], 
         logits, codes, _ = model.head(features, training=False)
         # Level by level, a convolution's activation: runtimes compute the two as one.
         scores = {level: tf.sigmoid(values) for level, values in logits.items()}
-        codes = _flat(codes, 4)
-        if len(codes) != len(detector.anchors):
-            raise StageError(f"{len(codes)} box codes for {len(detector.anchors)} anchors")
-        scores = _flat(scores, len(detector.classes))
+        scores, codes = _flat(scores, len(detector.classes)), _flat(codes, 4)
+        if not len(scores) == len(codes) == len(detector.anchors):
+            raise StageError(
+                f"{len(scores)} rows of scores and {len(codes)} box codes for "
+                f"{len(detector.anchors)} anchors"
+            )
         # Not [None], which converters take for cutting something off, and copy.
         return {"scores": tf.expand_dims(scores, 0), "boxes": tf.expand_dims(codes, 0)}
 
